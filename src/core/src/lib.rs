@@ -1,1 +1,16 @@
-//! TODO
+//! The pure half of mirrorkeeper: what is seen goes in, what to do comes out.
+//!
+//! [`engine::Engine::step`] takes the time and one input and returns effects. Nothing here reads a clock, a file, a socket or
+//! a random number, and nothing here waits; so every decision can be tested from a table, and a simulated world can
+//! replay years in a second. The manifest depends on serde and thiserror only, and keeps it so.
+
+pub mod engine;
+pub mod ids;
+pub mod input;
+pub mod ledger;
+pub mod observation;
+pub mod op;
+pub mod settings;
+pub mod snapshot;
+pub mod time;
+pub mod words;

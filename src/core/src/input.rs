@@ -1,0 +1,135 @@
+//! What reaches the engine, and what leaves it. One input in, a list of effects out; nothing else crosses the border.
+
+use crate::ids::{JobId, LvUuid, OpId, TargetKey};
+use crate::ledger::Ledger;
+use crate::observation::{KernelView, LvmView, NodeObs};
+use crate::op::{Op, OpResult};
+use crate::snapshot::Event;
+use crate::time::Mono;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// sysfs and device-mapper were read.
+    Kernel(Box<KernelView>),
+    /// The LVM report came back, or did not.
+    Lvm(Result<LvmView, String>),
+    /// The node records came back, or did not.
+    Nodes(Result<Vec<NodeObs>, String>),
+    /// The kernel said something about a session. A hint with memory: order tells a logout from a loss.
+    Iscsi(IscsiHint),
+    /// An operation ended.
+    OpEnded(OpId, OpResult),
+    /// The ledger of that generation is on disk, or could not be put there.
+    LedgerSaved(u64, Result<(), String>),
+    /// Somebody asks for something; `u64` is the token of the reply.
+    Command(u64, Command),
+    /// Time passed.
+    Tick,
+    /// The machine or the service is stopping: observe and remember, begin nothing.
+    Stopping,
+}
+
+/// NETLINK_ISCSI messages that matter (`facts/iscsi.md` 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IscsiHint {
+    /// The connection broke.
+    ConnError {
+        /// Session.
+        sid: u32,
+        /// 1000 + code.
+        code: u32,
+    },
+    /// The SCSI target of a session was removed: first step of a logout, or forced.
+    Unbind {
+        /// Session.
+        sid: u32,
+    },
+    /// The target answered a logout request: somebody logged out in good order.
+    LogoutResponse {
+        /// Session.
+        sid: u32,
+    },
+    /// Messages were lost: anything may have happened to any session.
+    Overrun,
+}
+
+/// A request from the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Observe everything again.
+    Rescan,
+    /// Log in now.
+    Reconnect {
+        /// Whom to.
+        target: TargetKey,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Fixed replacement timeout in seconds, 0 = automatic again.
+    SetReplacementTimeout {
+        /// Of whom.
+        target: TargetKey,
+        /// Seconds.
+        seconds: u32,
+    },
+    /// Heal without waiting for settle and back-off times.
+    Heal {
+        /// Which mirror.
+        mirror: LvUuid,
+        /// Who asked.
+        uid: u32,
+    },
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// A job does it.
+    Job(JobId),
+}
+
+/// Why a command is refused; each is an error name of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such object.
+    #[error("{0}")]
+    NoSuchObject(String),
+    /// Out of range or malformed.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// Shown but not managed.
+    #[error("{0}")]
+    NotManaged(String),
+    /// Held, with the hold's word.
+    #[error("{0}")]
+    Held(String),
+    /// Something else is going on.
+    #[error("{0}")]
+    Busy(String),
+}
+
+/// One thing for the shell to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Read sysfs and device-mapper.
+    ObserveKernel,
+    /// Run the LVM report. Only asked for while no device is blocked.
+    ObserveLvm,
+    /// Read the node records.
+    ObserveNodes,
+    /// Carry out an operation.
+    Start(OpId, Op),
+    /// Put the ledger on disk.
+    Save(Box<Ledger>),
+    /// Call again at that time.
+    WakeAt(Mono),
+    /// Tell everybody.
+    Publish(Event),
+    /// Answer a command.
+    Reply(u64, Result<Reply, Refusal>),
+    /// Something that must not happen was about to: the safety check stopped it. Logged as an error.
+    Anomaly(String),
+}

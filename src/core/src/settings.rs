@@ -1,0 +1,54 @@
+//! Validated settings. Every number says how it was chosen; the configuration file comes with a later issue.
+
+use std::time::Duration;
+
+/// Settings of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a returned session has to stay up before its legs are touched. 10 s: longer than an iscsid restart
+    /// bounces a healthy session (3–5 s, `facts/lab.md` 12), shorter than anybody waits for redundancy.
+    pub settle: Duration,
+    /// Longest settle time of a server that comes and goes.
+    pub settle_max: Duration,
+    /// Replacement timeout of a session that carries a last good copy. 600 s: a server that reboots slowly is back by
+    /// then, and until then writers wait instead of failing (`facts/lab.md` 9 and D).
+    pub last_leg_timeout: u32,
+    /// First and longest pause between login attempts (`facts/iscsi.md` 7.5).
+    pub login_backoff: (Duration, Duration),
+    /// Pause after the target refused our credentials: do not hammer.
+    pub auth_backoff: Duration,
+    /// First and longest pause between attempts to heal.
+    pub heal_backoff: (Duration, Duration),
+    /// How long dmeventd may take to drop a dead mirror leg before we do it. It was measured at 0.5 s; 30 s leaves room
+    /// for a scan of a slow LUN by another of its plugins (one mutex for all, `facts/lvm.md` 4).
+    pub dmeventd_grace: Duration,
+    /// How long a volume may be seen suspended with no LVM command alive before it is resumed.
+    pub suspended_grace: Duration,
+    /// How often things are looked at while something is going on.
+    pub poll_busy: Duration,
+    /// How often the loop turns at least; feeds the watchdog. Half of the unit's WatchdogSec, ≤ 4 wake-ups a minute.
+    pub poll_idle: Duration,
+    /// How long a finished job stays visible (contract: five minutes).
+    pub job_kept: Duration,
+    /// No progress of a copy for this long is worth an event.
+    pub stalled: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(10),
+            settle_max: Duration::from_secs(600),
+            last_leg_timeout: 600,
+            login_backoff: (Duration::from_secs(2), Duration::from_secs(60)),
+            auth_backoff: Duration::from_secs(600),
+            heal_backoff: (Duration::from_secs(5), Duration::from_secs(300)),
+            dmeventd_grace: Duration::from_secs(30),
+            suspended_grace: Duration::from_secs(5),
+            poll_busy: Duration::from_secs(1),
+            poll_idle: Duration::from_secs(30),
+            job_kept: Duration::from_secs(300),
+            stalled: Duration::from_secs(300),
+        }
+    }
+}

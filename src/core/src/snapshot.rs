@@ -1,0 +1,231 @@
+//! The read model: everything the bus, the journal and the command show, made anew after every step and immutable.
+//! Names and meanings are those of the D-Bus contract; this module knows no D-Bus types.
+
+use crate::ids::{JobId, TargetKey};
+use crate::observation::{Startup, SyncAction};
+use crate::time::Wall;
+use crate::words::{
+    EventCode, Hold, JobState, LegState, MirrorState, Operation, Severity, TargetState, TimeoutReason, UnmanagedReason,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A value in a details map.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `b`
+    Bool(bool),
+    /// `u`
+    U32(u32),
+    /// `t`
+    U64(u64),
+    /// `d`
+    F64(f64),
+    /// `s`
+    Str(String),
+    /// `as`
+    Strs(Vec<String>),
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Str(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Str(text)
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::U64(number)
+    }
+}
+
+/// Named facts, `a{sv}` on the bus.
+pub type Details = BTreeMap<&'static str, Value>;
+
+/// What an event or a job is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    /// The daemon itself.
+    Manager,
+    /// A target, by its name on the bus.
+    Target(TargetKey),
+    /// A mirror, by its name on the bus (`vg/lv`).
+    Mirror(String),
+    /// A job.
+    Job(JobId),
+}
+
+/// Everything there is to see.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Healing is switched off, and why. Empty reason when not paused.
+    pub paused: Option<String>,
+    /// Targets.
+    pub targets: BTreeMap<TargetKey, TargetView>,
+    /// Mirrors by name.
+    pub mirrors: BTreeMap<String, MirrorView>,
+    /// Jobs of the last minutes.
+    pub jobs: BTreeMap<JobId, JobView>,
+}
+
+impl Snapshot {
+    /// Worst state of all managed mirrors; `redundant` when there is none.
+    pub fn state(&self) -> MirrorState {
+        let managed = self.mirrors.values().filter(|m| m.unmanaged.is_none());
+        managed.map(|m| m.state).max().unwrap_or(MirrorState::Redundant)
+    }
+}
+
+/// A target as shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetView {
+    /// State.
+    pub state: TargetState,
+    /// Since when.
+    pub since: Wall,
+    /// Kernel session id.
+    pub sid: Option<u32>,
+    /// `/dev/sdX`.
+    pub disks: Vec<String>,
+    /// Startup mode; `None` without a node record.
+    pub startup: Option<Startup>,
+    /// Kept logged in by us.
+    pub managed: bool,
+    /// In force: `None` without a session, `Some(-1)` never, else seconds.
+    pub replacement_timeout: Option<i32>,
+    /// In the node record: `None` without one.
+    pub configured_timeout: Option<i32>,
+    /// Why it is what it is.
+    pub timeout_reason: TimeoutReason,
+    /// How long writes wait if this server dies silently now; `None` = until it returns.
+    pub stall_estimate: Option<Duration>,
+    /// What the last login attempt said; empty when it worked.
+    pub last_error: String,
+    /// When the next login attempt is due.
+    pub next_attempt: Option<Wall>,
+    /// Login attempts since it was lost.
+    pub attempts: u32,
+}
+
+/// A mirror as shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MirrorView {
+    /// `vg/lv`.
+    pub name: String,
+    /// LVM UUID.
+    pub uuid: String,
+    /// `raid1`, `raid10`, `mirror`.
+    pub kind: String,
+    /// `bitmap`, `core`, `disk`.
+    pub log: String,
+    /// Bytes.
+    pub size: u64,
+    /// State.
+    pub state: MirrorState,
+    /// Copies it should have.
+    pub copies_wanted: u32,
+    /// Copies in sync and trusted.
+    pub copies_in_sync: u32,
+    /// Running action; `None` = nothing can be running (`none`).
+    pub action: Option<SyncAction>,
+    /// Of the running action; 1.0 when none.
+    pub ratio: f64,
+    /// Bytes a second of the running action; 0 when none or not known yet.
+    pub rate: u64,
+    /// Until the running action ends; zero when none, `None` when not known.
+    pub remaining: Option<Duration>,
+    /// Legs in order.
+    pub legs: Vec<LegView>,
+    /// Sectors found different by the last completed check.
+    pub mismatches: u64,
+    /// When that was.
+    pub last_check: Wall,
+    /// When it stopped being redundant; 0 when it is.
+    pub degraded_since: Wall,
+    /// Why nothing is done.
+    pub hold: Option<Hold>,
+    /// Evidence for the hold.
+    pub hold_details: Details,
+    /// Why it is not managed; `None` when it is.
+    pub unmanaged: Option<UnmanagedReason>,
+    /// When it was last observed.
+    pub observed_at: Wall,
+}
+
+/// A leg as shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegView {
+    /// PV UUID.
+    pub pv: String,
+    /// `/dev/…`, or empty.
+    pub device: String,
+    /// The target it is on.
+    pub target: Option<TargetKey>,
+    /// State.
+    pub state: LegState,
+    /// Ratio in sync.
+    pub ratio: f64,
+    /// Evidence.
+    pub details: Details,
+}
+
+/// A job as shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    /// What for.
+    pub operation: Operation,
+    /// On what.
+    pub object: Object,
+    /// How far.
+    pub state: JobState,
+    /// Progress of the running step, when it can be told.
+    pub progress: Option<f64>,
+    /// Bytes a second of the running step.
+    pub rate: u64,
+    /// When it began; 0 while queued.
+    pub started: Wall,
+    /// When it should end; 0 when not known.
+    pub expected_end: Wall,
+    /// Who asked; 0 for the daemon itself.
+    pub uid: u32,
+    /// Steps so far.
+    pub steps: Vec<StepView>,
+    /// Why it failed, in the tool's own words; empty otherwise.
+    pub error: String,
+}
+
+/// A step of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepView {
+    /// Step code, as in `PlanHeal`.
+    pub code: &'static str,
+    /// Why it was taken.
+    pub why: String,
+    /// Command line, or what was done in words.
+    pub command: String,
+    /// Exit status, −1 while running or when there was none.
+    pub exit: i32,
+    /// `running`, `done`, `no-effect`, `failed`, `timed-out`.
+    pub result: &'static str,
+}
+
+/// Something that happened, once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When.
+    pub at: Wall,
+    /// What.
+    pub code: EventCode,
+    /// How bad.
+    pub severity: Severity,
+    /// To what.
+    pub object: Object,
+    /// The facts.
+    pub details: Details,
+}

@@ -1,0 +1,35 @@
+//! Time as an argument. Nothing in this crate asks a clock; whoever calls `step` says what time it is.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Microseconds since boot, sleep included (CLOCK_BOOTTIME). Deadlines and delays are counted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Mono(pub u64);
+
+/// Microseconds since 1970 (CLOCK_REALTIME). For people and for the ledger; may jump, decides nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Wall(pub u64);
+
+/// The moment of a step on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// For delays.
+    pub mono: Mono,
+    /// For people.
+    pub wall: Wall,
+}
+
+impl Mono {
+    /// That long after this moment (saturating).
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long ago `earlier` was; zero if it is still to come.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
