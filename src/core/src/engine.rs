@@ -1,10 +1,26 @@
 //! The engine: one owner of everything that is believed, one function that turns an input into effects.
+//!
+//! A step takes in one input and then always restores the same invariants in the same order: judge what is seen, note it
+//! in the ledger, wish for observations, plan, check, start, show. Multi-step work is state, never a waiting function.
 
+use crate::arbiter::{Arbiter, Refused, Slot};
+use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, VERSION};
+use crate::op::{Op, OpResult};
+use crate::plan::{self, ProbeRun, Scrub, Situation};
+use crate::session::Targets;
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
-use crate::time::Now;
+use crate::snapshot::{Details, Event, Object, Snapshot};
+use crate::time::{Mono, Now};
+use crate::topology::{self, Live, Mirror};
+use crate::trust::{self, Evidence};
+use crate::view::{self, Pace};
+use crate::witness::Objection;
+use crate::words::{EventCode, Hold, Severity, TargetState, TimeoutReason};
+use crate::world::World;
+use crate::{incident, jobs::Jobs, safety, timeouts};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How the ledger file was found at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,22 +36,467 @@ pub enum LedgerFound {
 /// Everything believed, and what is being done about it.
 #[derive(Debug)]
 pub struct Engine {
-    snapshot: Snapshot,
+    pub(crate) settings: Settings,
+    pub(crate) ledger: Ledger,
+    pub(crate) targets: Targets,
+    pub(crate) mirrors: BTreeMap<LvUuid, Mirror>,
+    pub(crate) hurry: BTreeSet<LvUuid>,
+    pub(crate) jobs: Jobs,
+    pub(crate) arbiter: Arbiter,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) wants: Wants,
+    pub(crate) world: World,
+    saved: Saved,
+    steady: BTreeMap<LvUuid, u32>,
+    watched: BTreeSet<LvUuid>,
+    stuck_since: BTreeMap<LvUuid, Mono>,
+    pub(crate) scrubs: BTreeMap<LvUuid, Scrub>,
+    probes: BTreeMap<VgUuid, ProbeRun>,
+    paces: BTreeMap<LvUuid, Pace>,
+    /// Scrub state noted when its command was started: dm event number and sectors written.
+    pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
+    pub(crate) news: Vec<Event>,
+    refused: BTreeSet<String>,
+    stopping: bool,
+}
+
+/// Observations that are wanted or being made.
+#[derive(Debug, Default)]
+pub(crate) struct Wants {
+    pub(crate) kernel: bool,
+    pub(crate) nodes: bool,
+    nodes_running: bool,
+    lvm_running: bool,
+    lvm_retry: Option<(Mono, u32)>,
+    sessions: Vec<(u32, bool)>,
+}
+
+/// How far the ledger is on disk.
+#[derive(Debug, Default)]
+struct Saved {
+    generation: u64,
+    writing: bool,
+    error: Option<String>,
+    retry: Option<Mono>,
 }
 
 impl Engine {
     /// Begins with what was remembered. `boot_id` is the kernel's, to tell this boot's notes from the last one's.
-    pub fn new(_settings: Settings, _ledger: LedgerFound, _boot_id: &str) -> Self {
-        Self { snapshot: Snapshot::default() }
-    }
-
-    /// Takes in one input and says what to do.
-    pub fn step(&mut self, _now: Now, _input: Input) -> Vec<Effect> {
-        Vec::new()
+    pub fn new(settings: Settings, found: LedgerFound, boot_id: &str) -> Self {
+        let mut news = Vec::new();
+        let mut ledger = match found {
+            LedgerFound::Good(ledger) if ledger.version == VERSION => *ledger,
+            LedgerFound::Good(_) | LedgerFound::Absent => Ledger::empty(boot_id),
+            LedgerFound::Damaged(why) => {
+                let details = Details::from([("reason", why.into())]);
+                let (code, severity) = (EventCode::LedgerDamaged, Severity::Error);
+                news.push(Event { at: Default::default(), code, severity, object: Object::Manager, details });
+                Ledger::empty(boot_id)
+            }
+        };
+        let saved = Saved { generation: ledger.generation, ..Saved::default() };
+        if ledger.boot_id != boot_id {
+            boot_id.clone_into(&mut ledger.boot_id);
+            for record in ledger.targets.values_mut() {
+                (record.connection, record.raised_from, record.logged_out_in_boot) = (None, None, None);
+            }
+            ledger.generation += 1;
+        }
+        Self {
+            settings,
+            ledger,
+            targets: Targets::default(),
+            mirrors: BTreeMap::new(),
+            hurry: BTreeSet::new(),
+            jobs: Jobs::default(),
+            arbiter: Arbiter::default(),
+            snapshot: Snapshot::default(),
+            wants: Wants { kernel: true, nodes: true, ..Wants::default() },
+            world: World::default(),
+            saved,
+            steady: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            stuck_since: BTreeMap::new(),
+            scrubs: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            before: BTreeMap::new(),
+            news,
+            refused: BTreeSet::new(),
+            stopping: false,
+        }
     }
 
     /// The read model after the last step.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
+
+    /// Takes in one input and says what to do.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        let ledger_before = self.ledger.clone();
+        let mut effects = Vec::new();
+        let broken = self.absorb(now, input, &mut effects);
+        self.judge(now, &broken);
+        let reasons = timeouts::reasons(self.mirrors.values(), &self.targets, &self.ledger);
+        let mut wishes: Vec<(Op, String)> = Vec::new();
+        let mut holds = BTreeMap::new();
+        if !self.stopping && self.world.kernel_seen {
+            let writes = timeouts::adjust(&reasons, &self.targets, &mut self.ledger, &self.settings);
+            wishes.extend(writes.into_iter().map(|op| (op, "as redundancy asks for".to_owned())));
+            self.wish_iscsi(now, &mut wishes);
+        }
+        if self.ledger != ledger_before {
+            self.ledger.generation = ledger_before.generation + 1;
+        }
+        self.save(now, &mut effects);
+        if !self.stopping && self.world.kernel_seen {
+            holds = self.plan(now, &mut wishes);
+            self.start(now, wishes, &mut holds, &mut effects);
+        }
+        self.observe(now, &mut effects);
+        self.show(now, &reasons, &holds, &mut effects);
+        effects.push(Effect::WakeAt(self.next_wake(now)));
+        effects
+    }
+
+    fn absorb(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) -> BTreeSet<TargetKey> {
+        let mut broken = BTreeSet::new();
+        match input {
+            Input::Kernel(kernel) => {
+                let changed = self.world.see_kernel(*kernel);
+                broken = self.targets.observe(&self.world.kernel, &mut self.ledger, now);
+                self.join();
+                self.count_steady(now);
+                if changed {
+                    self.arbiter.fresh_start();
+                }
+                let sessions =
+                    self.targets.all.values().filter_map(|t| Some((t.sid?, t.state == TargetState::LoggedIn)));
+                let sessions: Vec<_> = sessions.collect();
+                self.wants.nodes |= self.wants.sessions.len() != sessions.len();
+                self.wants.sessions = sessions;
+            }
+            Input::Lvm(report) => {
+                self.wants.lvm_running = false;
+                match report {
+                    Ok(report) => {
+                        self.wants.lvm_retry = None;
+                        self.world.see_report(report, &mut self.ledger);
+                        self.join();
+                        self.renumber_scrubs();
+                    }
+                    Err(_) => {
+                        let times = self.wants.lvm_retry.map_or(1, |(_, times)| times + 1);
+                        let (first, longest) = self.settings.heal_backoff;
+                        let due = now.mono.after(crate::session::pause(first, longest, times, "report"));
+                        self.wants.lvm_retry = Some((due, times));
+                    }
+                }
+            }
+            Input::Nodes(nodes) => {
+                self.wants.nodes_running = false;
+                // Unreadable records leave the old ones in force.
+                if let Ok(nodes) = nodes {
+                    self.targets.records(nodes, now);
+                }
+            }
+            Input::Iscsi(hint) => {
+                self.targets.hint(hint, now);
+                self.wants.kernel = true;
+            }
+            Input::OpEnded(id, result) => self.op_ended(now, id, &result),
+            Input::LedgerSaved(generation, result) => {
+                self.saved.writing = false;
+                match result {
+                    Ok(()) => {
+                        (self.saved.generation, self.saved.error, self.saved.retry) = (generation, None, None);
+                    }
+                    Err(why) => {
+                        if self.saved.error.is_none() {
+                            let details = Details::from([("reason", why.as_str().into())]);
+                            self.tell(now, EventCode::LedgerDamaged, Severity::Error, Object::Manager, details);
+                        }
+                        self.saved.error = Some(why);
+                        self.saved.retry = Some(now.mono.after(self.settings.heal_backoff.0));
+                    }
+                }
+            }
+            Input::Command(token, command) => {
+                let reply = self.command(now, command);
+                effects.push(Effect::Reply(token, reply));
+            }
+            Input::Tick => self.wants.kernel = true,
+            Input::Stopping => self.stopping = true,
+        }
+        broken
+    }
+
+    fn join(&mut self) {
+        self.mirrors = topology::join(&self.world.kernel, &self.world.vgs, &self.ledger);
+    }
+
+    /// What a single sample may show by mistake is believed when the next one shows it too.
+    fn count_steady(&mut self, now: Now) {
+        let mirrors = &self.mirrors;
+        self.steady.retain(|uuid, _| mirrors.get(uuid).is_some_and(Mirror::steady));
+        for uuid in mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid) {
+            *self.steady.entry(uuid.clone()).or_insert(0) += 1;
+        }
+        let stuck = |m: &Mirror| {
+            let dead =
+                m.legs.iter().any(|l| l.index.is_some() && l.health == Some(crate::observation::LegHealth::Dead));
+            let orphan = m.suspended && !self.world.kernel.lvm_running;
+            // dmeventd cannot act either while a device is blocked.
+            orphan || (dead && matches!(m.live, Live::Mirror { .. }) && self.world.kernel.blocked_device().is_none())
+        };
+        let running = |m: &Mirror| self.arbiter.occupied(&Slot::Vg(m.vg.uuid.clone())).is_some();
+        self.stuck_since.retain(|uuid, _| mirrors.get(uuid).is_some_and(|m| stuck(m) && !running(m)));
+        for uuid in mirrors.iter().filter(|(_, m)| stuck(m) && !running(m)).map(|(uuid, _)| uuid) {
+            self.stuck_since.entry(uuid.clone()).or_insert(now.mono);
+        }
+        for (uuid, mirror) in mirrors {
+            let ratio = view::ratio(mirror);
+            if ratio < 1.0 {
+                let pace = Pace::follow(self.paces.get(uuid).copied(), ratio, mirror.size, now.mono);
+                self.paces.insert(uuid.clone(), pace);
+            } else {
+                self.paces.remove(uuid);
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Now, broken: &BTreeSet<TargetKey>) {
+        self.finish_scrubs(now);
+        let steady = self.steady_twice();
+        let mut ledger = std::mem::replace(&mut self.ledger, Ledger::empty(""));
+        let (mirrors, watched, reported) = (&self.mirrors, &self.watched, self.world.reported);
+        trust::judge(&mut ledger, Evidence { mirrors, broken, watched, steady: &steady, reported, at: now.wall });
+        self.ledger = ledger;
+        let whole = self.mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid.clone());
+        self.watched.extend(whole);
+    }
+
+    fn steady_twice(&self) -> BTreeSet<LvUuid> {
+        self.steady.iter().filter(|(_, samples)| **samples >= 2).map(|(uuid, _)| uuid.clone()).collect()
+    }
+
+    /// Runs a closure over everything a plan rests on.
+    pub(crate) fn situation<T>(&self, now: Now, look: impl FnOnce(&Situation<'_>) -> T) -> T {
+        let steady = self.steady_twice();
+        look(&Situation {
+            now,
+            settings: &self.settings,
+            kernel: &self.world.kernel,
+            vgs: &self.world.vgs,
+            reported: self.world.reported,
+            ledger: &self.ledger,
+            targets: &self.targets,
+            mirrors: &self.mirrors,
+            steady: &steady,
+            stuck_since: &self.stuck_since,
+            scrubs: &self.scrubs,
+            probes: &self.probes,
+            hurry: &self.hurry,
+        })
+    }
+
+    /// Logins that are due, and an iscsid that is missing although it has sessions to look after.
+    fn wish_iscsi(&mut self, now: Now, wishes: &mut Vec<(Op, String)>) {
+        for target in self.targets.logins_due(&self.ledger, now.mono) {
+            wishes.push((Op::Login { target }, "managed and without a session".to_owned()));
+        }
+        let missing = self.targets.iscsid_missing_since;
+        // A restart leaves it away for a moment.
+        if missing.is_some_and(|since| now.mono.since(since) >= self.settings.suspended_grace) {
+            wishes.push((Op::StartIscsid, "sessions exist and nobody would reconnect them".to_owned()));
+        }
+    }
+
+    fn plan(&mut self, now: Now, wishes: &mut Vec<(Op, String)>) -> BTreeMap<LvUuid, Vec<Objection>> {
+        let mut holds = BTreeMap::new();
+        let vgs: BTreeSet<VgUuid> = self.mirrors.values().map(|m| m.vg.uuid.clone()).collect();
+        for vg in vgs {
+            let plan = self.situation(now, |s| plan::plan(s, &vg));
+            wishes.extend(plan.step);
+            holds.extend(plan.holds);
+        }
+        holds
+    }
+
+    /// Starts what may be started now; what may not says why in the holds.
+    fn start(
+        &mut self,
+        now: Now,
+        wishes: Vec<(Op, String)>,
+        holds: &mut BTreeMap<LvUuid, Vec<Objection>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (op, why) in wishes {
+            let backoff = match op {
+                Op::Login { .. } => self.settings.login_backoff,
+                _ => self.settings.heal_backoff,
+            };
+            let held = match self.arbiter.may_start(&op, now.mono, backoff) {
+                Err(Refused::Occupied) => None,
+                // Looking again is nobody's business; the verdict of the last look stands.
+                Err(Refused::Until(_)) if op.writes_vg().is_none() => None,
+                Err(Refused::Until(due)) => {
+                    let at = now.wall.0 + due.0.saturating_sub(now.mono.0);
+                    Some(Objection::new(Hold::BackOff, "until", at))
+                }
+                Ok(()) if needs_ledger(&op) && self.saved.generation != self.ledger.generation => {
+                    self.saved.error.as_ref().map(|why| Objection::new(Hold::LedgerUnwritable, "reason", why.as_str()))
+                }
+                Ok(()) => {
+                    match self.situation(now, |s| safety::check(&op, s)) {
+                        Ok(()) => effects.push(self.begin(now, op.clone(), &why)),
+                        Err(rule) => self.report_refusal(&op, &rule, effects),
+                    }
+                    None
+                }
+            };
+            for lv in op.lvs() {
+                if let Some(objection) = &held {
+                    holds.entry(lv.uuid.clone()).or_default().push(objection.clone());
+                }
+            }
+        }
+    }
+
+    fn report_refusal(&mut self, op: &Op, rule: &str, effects: &mut Vec<Effect>) {
+        let text = format!("refused `{}`: {rule}", op.command_line());
+        // Level-triggered plans repeat themselves; one line is enough.
+        if self.refused.len() < 100 && self.refused.insert(text.clone()) {
+            effects.push(Effect::Anomaly(text));
+        }
+    }
+
+    fn begin(&mut self, now: Now, op: Op, why: &str) -> Effect {
+        let id = self.arbiter.start(&op, now.mono);
+        let names: Vec<String> = match &op {
+            Op::Probe { vg, .. } => {
+                self.mirrors.values().filter(|m| m.vg.uuid == *vg).map(|m| m.name.clone()).collect()
+            }
+            _ => op.lvs().iter().filter_map(|lv| self.mirrors.get(&lv.uuid)).map(|m| m.name.clone()).collect(),
+        };
+        self.jobs.step(id, &op, why, &names, now);
+        self.note_start(now, id, &op);
+        Effect::Start(id, op)
+    }
+
+    fn op_ended(&mut self, now: Now, id: OpId, result: &OpResult) {
+        self.jobs.step_ended(id, result);
+        let Some(op) = self.arbiter.ended(id, result, now.mono) else { return };
+        self.wants.kernel = true;
+        if let (Op::Probe { vg, .. }, OpResult::Probed(legs)) = (&op, result) {
+            let order = plan::probe_order(&self.mirrors, vg);
+            self.probes.insert(vg.clone(), ProbeRun { at: now.mono, order, legs: legs.clone() });
+        }
+        if let Some(vg) = op.writes_vg() {
+            self.world.distrust_report();
+            // Whatever was read before it is history.
+            self.probes.remove(vg);
+        }
+        self.note_end(now, id, &op, result);
+    }
+
+    pub(crate) fn tell(&mut self, now: Now, code: EventCode, severity: Severity, object: Object, details: Details) {
+        self.news.push(Event { at: now.wall, code, severity, object, details });
+    }
+
+    fn save(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let due = self.saved.retry.is_none_or(|at| at <= now.mono);
+        if self.ledger.generation != self.saved.generation && !self.saved.writing && due {
+            self.saved.writing = true;
+            effects.push(Effect::Save(Box::new(self.ledger.clone())));
+        }
+    }
+
+    fn observe(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.wants.kernel) {
+            effects.push(Effect::ObserveKernel);
+        }
+        if self.stopping {
+            return;
+        }
+        if self.wants.nodes && !self.wants.nodes_running {
+            (self.wants.nodes, self.wants.nodes_running) = (false, true);
+            effects.push(Effect::ObserveNodes);
+        }
+        let due = self.wants.lvm_retry.is_none_or(|(at, _)| at <= now.mono);
+        let writer = self.arbiter.running().any(|r| r.op.writes_vg().is_some());
+        let blocked = self.world.kernel.blocked_device().is_some();
+        let useful = self.world.kernel_seen && self.world.has_storage() && !self.world.reported;
+        if useful && due && !self.wants.lvm_running && !writer && !blocked {
+            self.wants.lvm_running = true;
+            self.world.ask_report();
+            effects.push(Effect::ObserveLvm);
+        }
+    }
+
+    fn show(
+        &mut self,
+        now: Now,
+        reasons: &BTreeMap<TargetKey, TimeoutReason>,
+        holds: &BTreeMap<LvUuid, Vec<Objection>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.world.kernel_seen {
+            return;
+        }
+        let mut next = self.situation(now, |s| Snapshot {
+            paused: None,
+            targets: self
+                .targets
+                .all
+                .iter()
+                .filter(|(_, t)| t.sid.is_some() || t.node.is_some())
+                .map(|(key, target)| {
+                    let reason = reasons.get(key).copied().unwrap_or(TimeoutReason::Unmanaged);
+                    (key.clone(), view::target_view(s, key, target, reason))
+                })
+                .collect(),
+            mirrors: self
+                .mirrors
+                .iter()
+                .map(|(uuid, m)| (m.name.clone(), view::mirror_view(s, m, holds, self.paces.get(uuid), now.wall)))
+                .collect(),
+            jobs: BTreeMap::new(),
+        });
+        self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
+        let snapshot = &next;
+        self.hurry.retain(|uuid| {
+            let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));
+            mirror.is_some_and(|m| m.state != crate::words::MirrorState::Redundant)
+        });
+        next.jobs = self.jobs.views();
+        self.news.extend(incident::transitions(&self.snapshot, &next, now.wall));
+        for mut event in self.news.drain(..) {
+            event.at = now.wall;
+            effects.push(Effect::Publish(event));
+        }
+        self.snapshot = next;
+    }
+
+    /// When to look again. Healthy and idle: only for the watchdog.
+    fn next_wake(&self, now: Now) -> Mono {
+        let healthy = self.targets.all.values().all(|t| t.sid.is_none() || t.state == TargetState::LoggedIn)
+            && self.mirrors.values().all(|m| matches!(m.live, Live::Inactive) || m.steady())
+            && self.stuck_since.is_empty()
+            && self.scrubs.is_empty()
+            && self.targets.iscsid_missing_since.is_none()
+            && self.arbiter.running().next().is_none()
+            && self.ledger.mirrors.values().all(|m| m.degraded_since.is_none());
+        let pause = if healthy { self.settings.poll_idle } else { self.settings.poll_busy };
+        let idle = now.mono.after(pause);
+        let retries = [self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
+        let logins = self.targets.all.values().filter(|t| t.sid.is_none()).filter_map(|t| t.next_attempt);
+        retries.chain(logins).filter(|at| *at > now.mono).fold(idle, Mono::min)
+    }
+}
+
+/// Whether an operation changes what is on the disks: it waits until the ledger that justifies it is safe.
+fn needs_ledger(op: &Op) -> bool {
+    op.writes_vg().is_some() || matches!(op, Op::SetOffline { .. })
 }

@@ -152,12 +152,15 @@ pub struct TargetRecord {
     /// The connection last seen up, to notice one that came and went while nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
-    /// The replacement timeout we raised, as we found it; `-1` = `off`.
+    /// The replacement timeout in seconds that we raised, as we found it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raised_from: Option<i64>,
-    /// Fixed value set through the bus.
+    pub raised_from: Option<u32>,
+    /// Fixed value in seconds set through the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_seconds: Option<u32>,
+    /// What the node record said before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_from: Option<u32>,
     /// The administrator logged out in this boot; left alone until asked or rebooted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logged_out_in_boot: Option<String>,

@@ -4,13 +4,28 @@
 //! a random number, and nothing here waits; so every decision can be tested from a table, and a simulated world can
 //! replay years in a second. The manifest depends on serde and thiserror only, and keeps it so.
 
+pub mod arbiter;
 pub mod engine;
 pub mod ids;
+pub mod incident;
 pub mod input;
+pub mod jobs;
 pub mod ledger;
+pub mod mirror;
 pub mod observation;
 pub mod op;
+pub mod plan;
+mod progress;
+pub mod raid1;
+pub mod safety;
+pub mod session;
 pub mod settings;
 pub mod snapshot;
 pub mod time;
+pub mod timeouts;
+pub mod topology;
+pub mod trust;
+pub mod view;
+pub mod witness;
 pub mod words;
+pub mod world;

@@ -82,7 +82,7 @@ pub enum Op {
         /// PVs whose flag comes off.
         unflag: Vec<PvUuid>,
     },
-    /// End probation: `lvchange --writemostly PV:n`.
+    /// End probation: `lvchange --writemostly PV:n`. Flags named in `reflag`, the administrator's own, go back on.
     Release {
         /// VG.
         vg: VgRef,
@@ -90,6 +90,8 @@ pub enum Op {
         pv: PvUuid,
         /// LVs.
         lvs: Vec<LvRef>,
+        /// PVs whose flag goes back on.
+        reflag: Vec<PvUuid>,
     },
     /// Resume a volume that a killed command left suspended: `lvchange --refresh`.
     Resume {
@@ -134,6 +136,17 @@ pub enum Op {
         /// PV of a disk log, when it had one.
         log_pv: Option<PvUuid>,
         /// Legs it will have afterwards.
+        legs: u32,
+    },
+    /// Take a leg that cannot be believed out of a `mirror`, to copy it anew: `lvconvert -m N VG/LV PV`.
+    DropLeg {
+        /// VG.
+        vg: VgRef,
+        /// LV.
+        lv: LvRef,
+        /// PV of the leg.
+        pv: PvUuid,
+        /// Legs left afterwards.
         legs: u32,
     },
     /// Do what dmeventd failed to do: drop a dead mirror leg, `lvconvert --repair --use-policies`.
@@ -236,6 +249,7 @@ impl Op {
             | Self::Repair { vg, .. }
             | Self::Rebuild { vg, .. }
             | Self::ReaddLeg { vg, .. }
+            | Self::DropLeg { vg, .. }
             | Self::DropDeadLeg { vg, .. }
             | Self::Monitor { vg, .. } => Some(&vg.uuid),
             _ => None,
@@ -250,6 +264,7 @@ impl Op {
             | Self::Repair { lv, .. }
             | Self::Rebuild { lv, .. }
             | Self::ReaddLeg { lv, .. }
+            | Self::DropLeg { lv, .. }
             | Self::DropDeadLeg { lv, .. }
             | Self::Monitor { lv, .. } => std::slice::from_ref(lv),
             _ => &[],
@@ -263,6 +278,7 @@ impl Op {
             | Self::Quarantine { pv, .. }
             | Self::Release { pv, .. }
             | Self::Rebuild { pv, .. }
+            | Self::DropLeg { pv, .. }
             | Self::ReaddLeg { pv, .. } => Some(pv),
             _ => None,
         }
@@ -285,6 +301,7 @@ impl Op {
             Self::Repair { .. } => "repair",
             Self::Rebuild { .. } => "rebuild",
             Self::ReaddLeg { .. } => "readd-leg",
+            Self::DropLeg { .. } => "drop-leg",
             Self::DropDeadLeg { .. } => "drop-dead-leg",
             Self::Monitor { .. } => "monitor",
             Self::Probe { .. } => "probe",
@@ -320,14 +337,13 @@ impl Op {
             Self::RestoreMissing { vg, pv } => {
                 argv(["lvm", "vgextend", "--restoremissing"], [vg.name.clone(), pv_path(pv)])
             }
-            Self::Quarantine { vg, pv, lvs, unflag } => {
-                let flags = std::iter::once((pv, 'y')).chain(unflag.iter().map(|pv| (pv, 'n')));
-                let flags = flags.flat_map(|(pv, f)| ["--writemostly".into(), format!("{}:{f}", pv_path(pv))]);
-                argv(["lvm", "lvchange", "-y"], flags.chain(paths(vg, lvs)))
-            }
-            Self::Release { vg, pv, lvs } => argv(
-                ["lvm", "lvchange", "-y", "--writemostly"],
-                std::iter::once(format!("{}:n", pv_path(pv))).chain(paths(vg, lvs)),
+            Self::Quarantine { vg, pv, lvs, unflag } => argv(
+                ["lvm", "lvchange", "-y"],
+                write_mostly((pv, 'y'), (unflag, 'n')).into_iter().chain(paths(vg, lvs)),
+            ),
+            Self::Release { vg, pv, lvs, reflag } => argv(
+                ["lvm", "lvchange", "-y"],
+                write_mostly((pv, 'n'), (reflag, 'y')).into_iter().chain(paths(vg, lvs)),
             ),
             Self::Resume { vg, lv } => argv(["lvm", "lvchange", "--refresh"], [path(vg, lv)]),
             Self::Check { vg, lvs } => argv(["lvm", "lvchange", "--syncaction", "check"], paths(vg, lvs)),
@@ -345,6 +361,9 @@ impl Op {
                 .into_iter()
                 .chain(log_pv.iter().map(pv_path)),
             ),
+            Self::DropLeg { vg, lv, pv, legs } => {
+                argv(["lvm", "lvconvert", "-y", "-m"], [legs.saturating_sub(1).to_string(), path(vg, lv), pv_path(pv)])
+            }
             Self::DropDeadLeg { vg, lv } => {
                 argv(["lvm", "lvconvert", "-y", "--repair", "--use-policies"], [path(vg, lv)])
             }
@@ -386,6 +405,12 @@ impl Op {
 /// The stable name of a PV's device: udev's link by PV UUID.
 pub fn pv_path(pv: &PvUuid) -> String {
     format!("/dev/disk/by-id/lvm-pv-uuid-{pv}")
+}
+
+/// `--writemostly PV:y` for one leg, and the opposite for others.
+fn write_mostly(leg: (&PvUuid, char), others: (&[PvUuid], char)) -> Vec<String> {
+    let flags = std::iter::once(leg).chain(others.0.iter().map(|pv| (pv, others.1)));
+    flags.flat_map(|(pv, flag)| ["--writemostly".to_owned(), format!("{}:{flag}", pv_path(pv))]).collect()
 }
 
 fn path(vg: &VgRef, lv: &LvRef) -> String {

@@ -1,0 +1,133 @@
+//! Who may run now: one operation at a time on a VG, a target, a disk; and the same one again only after a growing pause.
+//!
+//! Success is never asked of the tool. If after an operation the plan is still the same operation, it did not work.
+
+use crate::ids::{OpId, TargetKey, VgUuid};
+use crate::op::{Op, OpResult};
+use crate::session::pause;
+use crate::time::Mono;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What an operation occupies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// Its metadata and tables.
+    Vg(VgUuid),
+    /// Its session.
+    Target(TargetKey),
+    /// Its SCSI device.
+    Disk(String),
+    /// The iSCSI daemon.
+    Iscsid,
+}
+
+/// An operation under way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Running {
+    /// Its number.
+    pub id: OpId,
+    /// What it does.
+    pub op: Op,
+    /// Since when.
+    pub since: Mono,
+    /// It has outlived its deadline and is still not gone.
+    pub overdue: bool,
+}
+
+/// What ran last in a slot.
+#[derive(Debug, Clone)]
+struct Last {
+    op: Op,
+    ended: Mono,
+    /// How often it ran in a row.
+    times: u32,
+}
+
+/// Why an operation may not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Something runs in its slot.
+    Occupied,
+    /// It ran already and changed nothing; due again then.
+    Until(Mono),
+}
+
+/// Operations under way and what came before them.
+#[derive(Debug, Default)]
+pub struct Arbiter {
+    running: BTreeMap<Slot, Running>,
+    last: BTreeMap<Slot, Last>,
+    next_id: u64,
+}
+
+/// The slot of an operation.
+pub fn slot(op: &Op) -> Slot {
+    match op {
+        Op::Probe { vg, .. } => Slot::Vg(vg.clone()),
+        Op::Login { target } | Op::SetRecoveryTmo { target, .. } | Op::UpdateNode { target, .. } => {
+            Slot::Target(target.clone())
+        }
+        Op::Rescan { disk } | Op::SetOffline { disk } => Slot::Disk(disk.clone()),
+        Op::StartIscsid => Slot::Iscsid,
+        _ => op.writes_vg().map_or(Slot::Iscsid, |vg| Slot::Vg(vg.clone())),
+    }
+}
+
+impl Arbiter {
+    /// Whether an operation may start now. The second try comes at once: the first `--writemostly` after a new device name
+    /// only points the leg at its device (`facts/lab.md` A). From the third on the pause doubles.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_start(&self, op: &Op, now: Mono, backoff: (Duration, Duration)) -> Result<(), Refused> {
+        let slot = slot(op);
+        if self.running.contains_key(&slot) {
+            return Err(Refused::Occupied);
+        }
+        match self.last.get(&slot) {
+            Some(last) if last.op == *op && last.times >= 2 => {
+                let due = last.ended.after(pause(backoff.0, backoff.1, last.times - 1, op.code()));
+                if due <= now { Ok(()) } else { Err(Refused::Until(due)) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes the start of an operation and numbers it.
+    pub fn start(&mut self, op: &Op, now: Mono) -> OpId {
+        self.next_id += 1;
+        let id = OpId(self.next_id);
+        self.running.insert(slot(op), Running { id, op: op.clone(), since: now, overdue: false });
+        id
+    }
+
+    /// Notes the end of an operation and returns it. A writer that outlived its deadline keeps its slot until it is gone.
+    pub fn ended(&mut self, id: OpId, result: &OpResult, now: Mono) -> Option<Op> {
+        let (slot, running) = self.running.iter_mut().find(|(_, running)| running.id == id)?;
+        if *result == OpResult::TimedOut && running.op.writes_vg().is_some() && !running.overdue {
+            running.overdue = true;
+            return None;
+        }
+        let slot = slot.clone();
+        let running = self.running.remove(&slot)?;
+        let times = self.last.get(&slot).filter(|last| last.op == running.op).map_or(1, |last| last.times + 1);
+        self.last.insert(slot, Last { op: running.op.clone(), ended: now, times });
+        Some(running.op)
+    }
+
+    /// Operations under way.
+    pub fn running(&self) -> impl Iterator<Item = &Running> {
+        self.running.values()
+    }
+
+    /// The operation under way in a slot.
+    pub fn occupied(&self, slot: &Slot) -> Option<&Running> {
+        self.running.get(slot)
+    }
+
+    /// Forgets what ran before in all slots: the facts have changed, or a person asks for another try.
+    pub fn fresh_start(&mut self) {
+        self.last.clear();
+    }
+}

@@ -1,0 +1,170 @@
+//! Jobs: what is being done for whom, step by step, for people to read. Nothing is decided here.
+
+use crate::ids::{JobId, OpId, TargetKey};
+use crate::op::{Op, OpResult};
+use crate::snapshot::{JobView, MirrorView, Object, StepView, TargetView};
+use crate::time::{Mono, Now, Wall};
+use crate::words::{Hold, JobState, MirrorState, Operation, TargetState};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Steps of one job that are kept; a job that needs more repeats itself.
+const MOST_STEPS: usize = 200;
+
+/// All jobs of the last minutes.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    all: BTreeMap<JobId, Job>,
+    next: u32,
+    steps: BTreeMap<OpId, Vec<(JobId, usize)>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    view: JobView,
+    ended: Option<Mono>,
+}
+
+impl Jobs {
+    /// The unfinished job of that kind for that object, or a new one.
+    pub fn begin(&mut self, operation: Operation, object: Object, uid: u32, now: Now) -> JobId {
+        if let Some(id) = self.active(operation, &object) {
+            return id;
+        }
+        self.next += 1;
+        let id = JobId(self.next);
+        let view = JobView {
+            operation,
+            object,
+            state: JobState::Queued,
+            progress: None,
+            rate: 0,
+            started: now.wall,
+            expected_end: Wall(0),
+            uid,
+            steps: Vec::new(),
+            error: String::new(),
+        };
+        self.all.insert(id, Job { view, ended: None });
+        id
+    }
+
+    fn active(&self, operation: Operation, object: &Object) -> Option<JobId> {
+        let same = |job: &Job| job.ended.is_none() && job.view.operation == operation && job.view.object == *object;
+        self.all.iter().find(|(_, job)| same(job)).map(|(id, _)| *id)
+    }
+
+    /// Notes the start of an operation for mirrors or a target. A command that changes a mirror makes a job of its own
+    /// where there is none; looking and logging in do not.
+    pub fn step(&mut self, id: OpId, op: &Op, why: &str, mirrors: &[String], now: Now) {
+        let mut jobs = Vec::new();
+        for name in mirrors {
+            let object = Object::Mirror(name.clone());
+            match self.active(Operation::Heal, &object) {
+                Some(job) => jobs.push(job),
+                None if op.writes_vg().is_some() => jobs.push(self.begin(Operation::Heal, object, 0, now)),
+                None => {}
+            }
+        }
+        if let Op::Login { target } = op {
+            jobs.extend(self.active(Operation::Reconnect, &Object::Target(target.clone())));
+        }
+        for job in jobs {
+            let Some(entry) = self.all.get_mut(&job) else { continue };
+            if entry.view.steps.len() >= MOST_STEPS {
+                continue;
+            }
+            entry.view.state = JobState::Running;
+            entry.view.steps.push(StepView {
+                code: op.code(),
+                why: why.to_owned(),
+                command: op.command_line(),
+                exit: -1,
+                result: "running",
+            });
+            self.steps.entry(id).or_default().push((job, entry.view.steps.len() - 1));
+        }
+    }
+
+    /// Notes the end of an operation.
+    pub fn step_ended(&mut self, id: OpId, result: &OpResult) {
+        for (job, index) in self.steps.remove(&id).unwrap_or_default() {
+            let Some(step) = self.all.get_mut(&job).and_then(|j| j.view.steps.get_mut(index)) else { continue };
+            (step.exit, step.result) = match result {
+                OpResult::Exit { code: 0, .. } => (0, "done"),
+                OpResult::Exit { code, .. } => (*code, "failed"),
+                OpResult::Wrote | OpResult::Probed(_) => (0, "done"),
+                OpResult::NoAnswer(_) => (-1, "no-effect"),
+                OpResult::Failed(_) => (-1, "failed"),
+                OpResult::TimedOut => (-1, "timed-out"),
+            };
+            if let OpResult::Exit { code: 1.., last_line }
+            | OpResult::Failed(last_line)
+            | OpResult::NoAnswer(last_line) = result
+            {
+                let job = self.all.get_mut(&job);
+                job.into_iter().for_each(|j| j.view.error.clone_from(last_line));
+            }
+        }
+    }
+
+    /// Ends the jobs whose aim is reached or out of reach, by what is seen, and forgets old ones.
+    pub fn settle(
+        &mut self,
+        mirrors: &BTreeMap<String, MirrorView>,
+        targets: &BTreeMap<TargetKey, TargetView>,
+        kept: Duration,
+        now: Now,
+    ) {
+        for job in self.all.values_mut().filter(|job| job.ended.is_none()) {
+            let outcome = match &job.view.object {
+                Object::Mirror(name) => match mirrors.get(name) {
+                    None => Some(Err("the mirror is gone".to_owned())),
+                    Some(mirror) => {
+                        let copying = mirror.ratio < 1.0;
+                        job.view.progress = copying.then_some(mirror.ratio);
+                        job.view.rate = mirror.rate;
+                        job.view.expected_end = match mirror.remaining.filter(|_| copying) {
+                            Some(left) => Wall(now.wall.0 + u64::try_from(left.as_micros()).unwrap_or(0)),
+                            None => Wall(0),
+                        };
+                        let held = mirror.hold.filter(|hold| *hold >= Hold::NeedsOperator);
+                        match (mirror.state, held) {
+                            (MirrorState::Redundant, _) => Some(Ok(())),
+                            (_, Some(hold)) => Some(Err(format!("held: {hold}"))),
+                            _ => None,
+                        }
+                    }
+                },
+                Object::Target(key) => match targets.get(key) {
+                    None => Some(Err("the target is gone".to_owned())),
+                    Some(target) if target.state == TargetState::LoggedIn => Some(Ok(())),
+                    Some(target) => {
+                        let tried = job.view.steps.iter().any(|step| step.result != "running");
+                        tried.then(|| Err(target.last_error.clone()))
+                    }
+                },
+                Object::Manager | Object::Job(_) => None,
+            };
+            if let Some(outcome) = outcome {
+                job.ended = Some(now.mono);
+                (job.view.progress, job.view.rate, job.view.expected_end) = (None, 0, now.wall);
+                (job.view.state, job.view.error) = match outcome {
+                    Ok(()) => (JobState::Succeeded, String::new()),
+                    Err(why) => (JobState::Failed, why),
+                };
+            }
+        }
+        self.all.retain(|_, job| job.ended.is_none_or(|at| now.mono.since(at) < kept));
+    }
+
+    /// Mirrors or targets with a requested job that is still open.
+    pub fn open(&self) -> impl Iterator<Item = &Object> {
+        self.all.values().filter(|job| job.ended.is_none()).map(|job| &job.view.object)
+    }
+
+    /// As shown.
+    pub fn views(&self) -> BTreeMap<JobId, JobView> {
+        self.all.iter().map(|(id, job)| (*id, job.view.clone())).collect()
+    }
+}

@@ -1,0 +1,137 @@
+//! Healing `mirror` volumes (`facts/lvm.md` M1–M5, `facts/lab.md` 6). dmeventd drops a dead leg, which un-blocks the
+//! writers; the ledger remembers that the volume is a mirror, and when the PV is back it gets a full copy.
+//!
+//! A dm mirror cannot keep a leg from serving reads and has no check, so a leg whose server may have lost writes is
+//! dropped and copied anew too, provided another leg is beyond doubt.
+
+use crate::ids::PvUuid;
+use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
+use crate::observation::LegHealth;
+use crate::op::Op;
+use crate::plan::{Plan, Situation};
+use crate::topology::{Leg, Live, Mirror};
+use crate::trust::good_legs;
+use crate::witness::Objection;
+use crate::words::Hold;
+
+/// Plans the next step for mirrors.
+pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    for mirror in mirrors.iter().filter(|m| m.kind == Kind::Mirror && m.live != Live::Inactive && m.reported) {
+        let Some(record) = s.record(mirror) else { continue };
+        if let Live::Unreadable(why) = &mirror.live {
+            plan.hold(mirror, Objection::new(Hold::Unreadable, "status", why.as_str()));
+            continue;
+        }
+        let step = takeover(s, mirror, plan).or_else(|| plan_one(s, mirror, record, plan));
+        plan.propose(step);
+    }
+}
+
+/// What dmeventd should do and does not: watch the volume, and drop a dead leg.
+fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, String)> {
+    let Live::Mirror { handle_errors, .. } = mirror.live else { return None };
+    let (vg, lv) = (mirror.vg.clone(), mirror.lv.clone());
+    let dead = mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(LegHealth::Dead));
+    let unwatched = mirror.monitored == Some(false) || !handle_errors;
+    if s.reported && s.blocked_device().is_none() && !dead && unwatched && !mirror.suspended {
+        return Some((Op::Monitor { vg, lv }, format!("nobody would drop a dead leg of {}", mirror.name)));
+    }
+    let since = s.stuck_since.get(&mirror.lv.uuid).filter(|_| dead)?;
+    if s.now.mono.since(*since) < s.settings.dmeventd_grace {
+        return None;
+    }
+    if let Some(device) = s.blocked_device() {
+        plan.hold(mirror, Objection::new(Hold::DeviceBlocked, "device", device));
+        return None;
+    }
+    Some((Op::DropDeadLeg { vg, lv }, format!("a leg of {} is dead and dmeventd has not dropped it", mirror.name)))
+}
+
+fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mut Plan) -> Option<(Op, String)> {
+    // One copy at a time, and nothing while one is under way: LVM refuses, and the ratio would be misread.
+    if !mirror.idle() {
+        return None;
+    }
+    mirror.legs.iter().find_map(|leg| {
+        let known = record.legs.get(&leg.pv)?;
+        let Trust::Suspect { cause, stage, .. } = known.trust else { return None };
+        let place = s.ready(&[mirror], leg, known.size, plan)?;
+        match (leg.index, cause, stage) {
+            // The copy onto it has just ended; trust follows when it was seen so twice.
+            (Some(_), _, Stage::Mismatched) => None,
+            // Still part of the volume and alive, but its server may have lost writes.
+            (Some(_), Cause::SessionDown, _) if leg.health == Some(LegHealth::InSync) => {
+                drop_leg(s, mirror, record, leg, plan)
+            }
+            // Dead and not dropped yet: dmeventd's turn.
+            (Some(_), ..) => None,
+            (None, ..) => {
+                let step = readd(s, mirror, leg, known.size).map(|op| {
+                    op.map(|op| (op, format!("{} is back; copy {} onto it in full", place.name, mirror.name)))
+                });
+                step.unwrap_or_else(|objection| {
+                    plan.hold(mirror, objection);
+                    None
+                })
+            }
+        }
+    })
+}
+
+fn drop_leg(
+    s: &Situation<'_>,
+    mirror: &Mirror,
+    record: &MirrorRecord,
+    leg: &Leg,
+    plan: &mut Plan,
+) -> Option<(Op, String)> {
+    let in_lv = mirror.legs.iter().filter(|l| l.index.is_some()).count();
+    if in_lv < 2 {
+        // It is all there is; whoever comes next is copied from it.
+        return None;
+    }
+    if !good_legs(record, mirror).any(|pv| *pv != leg.pv) {
+        let why = "every leg was out of reach and none can be proven complete";
+        plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
+        return None;
+    }
+    if let Err(objection) = s.vg_complete(&mirror.vg.uuid) {
+        plan.hold(mirror, objection);
+        return None;
+    }
+    let legs = u32::try_from(in_lv - 1).unwrap_or(u32::MAX);
+    let op = Op::DropLeg { vg: mirror.vg.clone(), lv: mirror.lv.clone(), pv: leg.pv.clone(), legs };
+    Some((op, format!("the server of {} was away and may have lost writes of {}", leg.pv, mirror.name)))
+}
+
+/// The next command towards taking a dropped leg back; `Ok(None)` while a copy elsewhere has the link.
+fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg, size: u64) -> Result<Option<Op>, Objection> {
+    let known = s.probes.get(&mirror.vg.uuid).map(|probe| probe.identity(mirror, leg, size));
+    if s.probe(&mirror.vg.uuid).is_none() && !matches!(known, Some(Err(_))) {
+        return Ok(Some(s.probe_op(&mirror.vg)));
+    }
+    known.unwrap_or(Ok(()))?;
+    if leg.missing {
+        return s.restore_missing(mirror, &leg.pv).map(|(op, _)| Some(op));
+    }
+    s.vg_complete(&mirror.vg.uuid)?;
+    if let Some(other) = copying_to(s, &leg.pv) {
+        return Err(Objection::new(Hold::Queued, "behind", other));
+    }
+    let legs = u32::try_from(mirror.legs.iter().filter(|l| l.index.is_some()).count() + 1).unwrap_or(u32::MAX);
+    let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
+    Ok(Some(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs }))
+}
+
+/// Another volume that is being copied or compared over the same link.
+fn copying_to<'a>(s: &Situation<'a>, pv: &PvUuid) -> Option<&'a str> {
+    let target = |m: &Mirror, pv: &PvUuid| m.leg(pv)?.place.as_ref()?.target.clone();
+    let busy = s.mirrors.values().filter(|m| m.live != Live::Inactive && m.live != Live::Single && !m.idle());
+    let here = s.mirrors.values().find_map(|m| target(m, pv))?;
+    let on_link = |m: &&Mirror| {
+        m.legs
+            .iter()
+            .any(|leg| leg.place.as_ref().and_then(|p| p.target.as_ref()).is_some_and(|t| t.host() == here.host()))
+    };
+    busy.into_iter().find(on_link).map(|m| m.name.as_str())
+}

@@ -1,0 +1,283 @@
+//! What to do next in one VG. Level-triggered: the answer follows from what is seen and remembered, never from what was
+//! done last, so a lost event, a restart and a half-done step are all the same case.
+//!
+//! At most one command a VG comes out. Everything that is wrong and yet left alone comes out as a hold with its evidence.
+
+use crate::ids::{LvUuid, PvUuid, VgUuid};
+use crate::ledger::{Ledger, MirrorRecord};
+use crate::observation::{KernelView, LegProbe, ScsiState, SessionState, VgObs};
+use crate::op::{Op, ProbeTarget, VgRef};
+use crate::session::Targets;
+use crate::settings::Settings;
+use crate::snapshot::{Details, Value};
+use crate::time::{Mono, Now};
+use crate::topology::{Leg, Mirror, Place};
+use crate::witness::{self, Expected, Objection, Superblocks};
+use crate::words::Hold;
+use crate::{mirror, raid1};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a probe's answer may justify a command: it is asked for just before.
+const PROBE_VALID: Duration = Duration::from_secs(10);
+
+/// A probe's answers.
+#[derive(Debug, Clone)]
+pub struct ProbeRun {
+    /// When they came.
+    pub at: Mono,
+    /// Which LV each superblock of a PV belongs to, in the order read.
+    pub order: BTreeMap<PvUuid, Vec<LvUuid>>,
+    /// What was read.
+    pub legs: BTreeMap<PvUuid, LegProbe>,
+}
+
+/// A scrub that the kernel is working on for us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrub {
+    /// What it is.
+    pub kind: ScrubKind,
+    /// When its command ended.
+    pub since: Mono,
+    /// dm event number before its command: the end of a scrub raises it (`facts/lvm.md` 2).
+    pub event_nr: u32,
+    /// Metadata sequence number then: a table loaded meanwhile would have cut the scrub short. `None` until the report
+    /// after a command of our own on other volumes of the VG.
+    pub seqno: Option<u64>,
+    /// It was seen at work.
+    pub seen: bool,
+}
+
+/// Kinds of scrub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScrubKind {
+    /// Comparing.
+    Check,
+    /// Mending in place.
+    Repair,
+    /// Copying a leg in full, with the sectors written to its disk before.
+    Rebuild {
+        /// The leg's PV.
+        pv: PvUuid,
+        /// Written before.
+        sectors_before: u64,
+    },
+}
+
+/// Everything a plan rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// Now.
+    pub now: Now,
+    /// Settings.
+    pub settings: &'a Settings,
+    /// sysfs and dm.
+    pub kernel: &'a KernelView,
+    /// VGs by the last report.
+    pub vgs: &'a BTreeMap<VgUuid, VgObs>,
+    /// The report is newer than the last structural change.
+    pub reported: bool,
+    /// Ledger.
+    pub ledger: &'a Ledger,
+    /// Targets.
+    pub targets: &'a Targets,
+    /// Mirrors.
+    pub mirrors: &'a BTreeMap<LvUuid, Mirror>,
+    /// Mirrors steady for two samples.
+    pub steady: &'a BTreeSet<LvUuid>,
+    /// Since when a mirror has been seen suspended with no LVM command alive, or with a dead leg that dmeventd should
+    /// have dropped.
+    pub stuck_since: &'a BTreeMap<LvUuid, Mono>,
+    /// Scrubs under way.
+    pub scrubs: &'a BTreeMap<LvUuid, Scrub>,
+    /// Last probe of each VG.
+    pub probes: &'a BTreeMap<VgUuid, ProbeRun>,
+    /// Mirrors whose settle time is waived.
+    pub hurry: &'a BTreeSet<LvUuid>,
+}
+
+/// What came out for one VG.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The next thing to do, and why.
+    pub step: Option<(Op, String)>,
+    /// Why mirrors are left alone.
+    pub holds: BTreeMap<LvUuid, Vec<Objection>>,
+}
+
+impl Plan {
+    /// Notes an objection.
+    pub fn hold(&mut self, mirror: &Mirror, objection: Objection) {
+        let holds = self.holds.entry(mirror.lv.uuid.clone()).or_default();
+        if !holds.contains(&objection) {
+            holds.push(objection);
+        }
+    }
+
+    /// Takes the first proposal only.
+    pub fn propose(&mut self, step: Option<(Op, String)>) {
+        if self.step.is_none() {
+            self.step = step;
+        }
+    }
+}
+
+/// Plans the next step in a VG: resuming what hangs comes first, then raid1 legs, then mirror legs.
+pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
+    let mut plan = Plan::default();
+    let mirrors: Vec<&Mirror> = s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.unmanaged.is_none()).collect();
+    raid1::resume(s, &mirrors, &mut plan);
+    if plan.step.is_none() {
+        raid1::plan(s, &mirrors, &mut plan);
+    }
+    mirror::plan(s, &mirrors, &mut plan);
+    plan
+}
+
+impl Situation<'_> {
+    /// What the ledger says of a mirror.
+    pub fn record(&self, mirror: &Mirror) -> Option<&MirrorRecord> {
+        self.ledger.mirrors.get(&mirror.lv.uuid)
+    }
+
+    /// A device that every LVM command would wait for.
+    pub fn blocked_device(&self) -> Option<&str> {
+        self.kernel.blocked_device()
+    }
+
+    /// Whether a returned PV may be touched now: up, settled, rescanned, of its old size, and LVM will not hang.
+    /// Proposes the rescan if that is what is missing. `None` means wait; holds say why if it is more than that.
+    pub fn ready<'p>(&self, mirrors: &[&Mirror], leg: &'p Leg, size: u64, plan: &mut Plan) -> Option<&'p Place> {
+        let place = leg.place.as_ref().filter(|p| p.up)?;
+        let mut hold = |objection: Objection| {
+            for mirror in mirrors {
+                plan.hold(mirror, objection.clone());
+            }
+        };
+        if let Some(target) = place.target.as_ref().and_then(|key| self.targets.all.get(key)) {
+            let hurry = mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
+            let settled = target.settled_at(self.settings)?;
+            if settled > self.now.mono && !hurry {
+                let at = self.now.wall.0 + (settled.0 - self.now.mono.0);
+                hold(Objection::new(Hold::Settling, "until", at));
+                return None;
+            }
+            // open-iscsi does not rescan: a LUN that came back smaller looks normal until then (`facts/lab.md` 5).
+            if target.rescanned.is_none() || target.rescanned != target.connection {
+                let op = Op::Rescan { disk: place.disk.clone() };
+                plan.propose(Some((op, format!("{} came back; its size may have changed", place.name))));
+                return None;
+            }
+        }
+        if size != 0 && place.size != size {
+            let mut objection = Objection::new(Hold::IdentityMismatch, "size", place.size);
+            objection.evidence.insert("size-expected", Value::U64(size));
+            hold(objection);
+            return None;
+        }
+        if let Some(device) = self.blocked_device() {
+            hold(Objection::new(Hold::DeviceBlocked, "device", device));
+            return None;
+        }
+        self.reported.then_some(place)
+    }
+
+    /// The last probe of a VG, while it is fresh.
+    pub fn probe(&self, vg: &VgUuid) -> Option<&ProbeRun> {
+        self.probes.get(vg).filter(|p| self.now.mono.since(p.at) <= PROBE_VALID)
+    }
+
+    /// Reads every leg in a VG that answers.
+    pub fn probe_op(&self, vg: &VgRef) -> Op {
+        let order = probe_order(self.mirrors, &vg.uuid);
+        let targets = order.iter().filter_map(|(pv, lvs)| {
+            let leg = self.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).find_map(|m| m.leg(pv))?;
+            let place = leg.place.as_ref().filter(|p| p.up)?;
+            let offset = |lv: &LvUuid| self.mirrors.get(lv)?.leg(pv)?.superblock;
+            let superblocks = lvs.iter().filter_map(offset).collect();
+            Some(ProbeTarget { pv: pv.clone(), device: place.name.clone(), superblocks })
+        });
+        Op::Probe { vg: vg.uuid.clone(), targets: targets.collect() }
+    }
+
+    /// Takes a PV back into its VG, if nothing else on it would come to life with it.
+    pub fn restore_missing(&self, mirror: &Mirror, pv: &PvUuid) -> Result<(Op, String), Objection> {
+        let lvs = self.vgs.get(&mirror.vg.uuid).map_or(&[][..], |vg| &vg.lvs);
+        let other = lvs.iter().find(|lv| {
+            lv.active && lv.extents.iter().any(|run| run.pv == *pv) && !lv.role.iter().any(|word| word == "raid")
+        });
+        if let Some(other) = other {
+            return Err(Objection::new(Hold::UnmanagedUser, "lv", other.name.as_str()));
+        }
+        let op = Op::RestoreMissing { vg: mirror.vg.clone(), pv: pv.clone() };
+        Ok((op, format!("PV {pv} is back and still flagged missing")))
+    }
+
+    /// Another PV of the VG that is missing: LVM refuses most commands then (`facts/lvm.md` 3).
+    pub fn vg_complete(&self, vg: &VgUuid) -> Result<(), Objection> {
+        let missing = self.vgs.get(vg).and_then(|vg| vg.pvs.iter().find(|pv| pv.missing));
+        missing.map_or(Ok(()), |pv| Err(Objection::new(Hold::VgIncomplete, "missing-pv", pv.uuid.as_str())))
+    }
+}
+
+impl KernelView {
+    /// A disk whose I/O waits: an LVM command that scans it would wait with it.
+    pub fn blocked_device(&self) -> Option<&str> {
+        let waits =
+            |state: &ScsiState| !matches!(state, ScsiState::Running | ScsiState::TransportOffline | ScsiState::Offline);
+        let of = |s: &crate::observation::SessionObs, d: &crate::observation::DiskObs| {
+            waits(&d.state) || (s.state == SessionState::Failed && d.state == ScsiState::Running)
+        };
+        self.sessions.iter().find_map(|s| s.disks.iter().find(|d| of(s, d))).map(|d| d.name.as_str())
+    }
+}
+
+/// For each PV the LVs whose superblocks on it are read, in order.
+pub fn probe_order(mirrors: &BTreeMap<LvUuid, Mirror>, vg: &VgUuid) -> BTreeMap<PvUuid, Vec<LvUuid>> {
+    let mut order: BTreeMap<PvUuid, Vec<LvUuid>> = BTreeMap::new();
+    for (uuid, mirror) in mirrors.iter().filter(|(_, m)| m.vg.uuid == *vg && m.unmanaged.is_none()) {
+        for leg in &mirror.legs {
+            let lvs = order.entry(leg.pv.clone()).or_default();
+            if leg.superblock.is_some() {
+                lvs.push(uuid.clone());
+            }
+        }
+    }
+    order
+}
+
+impl ProbeRun {
+    /// Whether the device found for a leg is the leg.
+    ///
+    /// # Errors
+    /// The objection.
+    pub fn identity(&self, mirror: &Mirror, leg: &Leg, size: u64) -> Result<(), Objection> {
+        let Some(probe) = self.legs.get(&leg.pv) else {
+            return Err(Objection::new(Hold::Unreadable, "probe", "device was not read"));
+        };
+        // Sizes are noted of disks; a partition is its own business.
+        let whole = leg.place.as_ref().is_some_and(|p| p.disk == p.name);
+        let size = if whole { size } else { 0 };
+        witness::identity(probe, Expected { pv: &leg.pv, vg: &mirror.vg.uuid, size })
+    }
+
+    /// The superblocks of one LV by leg position.
+    pub fn superblocks(&self, mirror: &Mirror) -> Superblocks {
+        let of = |leg: &Leg| {
+            let position = self.order.get(&leg.pv)?.iter().position(|lv| *lv == mirror.lv.uuid)?;
+            Some((leg.index?, self.legs.get(&leg.pv)?.superblocks.get(position)?.clone()))
+        };
+        mirror.legs.iter().filter_map(of).collect()
+    }
+}
+
+/// The gravest of several objections, the others named under `also`.
+pub fn gravest(objections: &[Objection]) -> Option<(Hold, Details)> {
+    let worst = objections.iter().max_by_key(|o| o.hold)?;
+    let mut details = worst.evidence.clone();
+    let also: BTreeSet<_> = objections.iter().map(|o| o.hold).filter(|h| *h != worst.hold).collect();
+    if !also.is_empty() {
+        details.insert("also", Value::Strs(also.iter().map(|h| h.word().to_owned()).collect()));
+    }
+    Some((worst.hold, details))
+}

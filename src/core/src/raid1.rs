@@ -1,0 +1,277 @@
+//! Healing raid1 on probation (`facts/lab.md` A, design section 4): a returned leg first takes writes and serves no
+//! read, is compared in full, mended if it differs, and only then released.
+//!
+//! All LVs with a suspect leg on one PV go through a step in one command. One of them held holds them all.
+
+use crate::ids::PvUuid;
+use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
+use crate::observation::LegHealth;
+use crate::op::{LvRef, Op};
+use crate::plan::{Plan, ProbeRun, Situation};
+use crate::topology::{Leg, Live, Mirror};
+use crate::trust::good_legs;
+use crate::witness::{self, Objection};
+use crate::words::Hold;
+use std::collections::BTreeSet;
+
+/// A suspect leg with everything around it.
+struct Case<'a> {
+    mirror: &'a Mirror,
+    record: &'a MirrorRecord,
+    leg: &'a Leg,
+    known: &'a LegRecord,
+    cause: Cause,
+    stage: Stage,
+}
+
+/// What a case needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    /// Be revived or flagged.
+    Quarantine,
+    /// Be mended.
+    Mend,
+    /// Be released.
+    Release,
+    /// Be compared.
+    Check,
+    /// Time.
+    Patience,
+}
+
+/// Plans the next step for suspect raid legs.
+pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    let raids = || mirrors.iter().copied().filter(|m| m.kind != Kind::Mirror && m.live != Live::Inactive);
+    let pvs: BTreeSet<&PvUuid> = raids().flat_map(|m| m.legs.iter().map(|leg| &leg.pv)).collect();
+    for pv in pvs {
+        let cases: Vec<Case<'_>> = raids().filter_map(|mirror| case(s, mirror, pv)).collect();
+        if !cases.is_empty() {
+            let step = plan_pv(s, &cases, plan);
+            plan.propose(step);
+        }
+    }
+}
+
+fn case<'a>(s: &Situation<'a>, mirror: &'a Mirror, pv: &PvUuid) -> Option<Case<'a>> {
+    let record = s.ledger.mirrors.get(&mirror.lv.uuid)?;
+    let (leg, known) = (mirror.leg(pv)?, record.legs.get(pv)?);
+    let Trust::Suspect { cause, stage, .. } = known.trust else { return None };
+    Some(Case { mirror, record, leg, known, cause, stage })
+}
+
+fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op, String)> {
+    let first = cases.first()?;
+    let mirrors: Vec<&Mirror> = cases.iter().map(|c| c.mirror).collect();
+    let place = s.ready(&mirrors, first.leg, first.known.size, plan)?;
+    if let Some(objection) = cases.iter().find_map(unfit) {
+        mirrors.iter().for_each(|m| plan.hold(m, objection.clone()));
+        return None;
+    }
+    let needs: Vec<Need> = cases.iter().map(|c| need(s, c)).collect();
+    let next = *needs.iter().min()?;
+    let chosen: Vec<&Case<'_>> = cases.iter().zip(&needs).filter(|(_, n)| **n == next).map(|(c, _)| c).collect();
+    if next == Need::Patience {
+        return None;
+    }
+    // Whatever is done next, the devices are looked at first; a case that is held holds all on its PV. What an older look
+    // found stands until a newer one, so that a hold does not flicker.
+    let vg = &first.mirror.vg;
+    let objections: Vec<Objection> = s
+        .probes
+        .get(&vg.uuid)
+        .map_or_else(Vec::new, |probe| cases.iter().filter_map(|c| verdict(c, probe).err()).collect());
+    for mirror in &mirrors {
+        objections.iter().for_each(|o| plan.hold(mirror, o.clone()));
+    }
+    if s.probe(&vg.uuid).is_none() {
+        let why = format!("{} is to be touched: who is it, and who accuses whom?", place.name);
+        return Some((s.probe_op(vg), why));
+    }
+    if !objections.is_empty() {
+        return None;
+    }
+    let all_or_hold = |plan: &mut Plan, result: Result<(Op, String), Objection>| match result {
+        Ok(step) => Some(step),
+        Err(objection) => {
+            mirrors.iter().for_each(|m| plan.hold(m, objection.clone()));
+            None
+        }
+    };
+    if first.leg.missing {
+        return all_or_hold(plan, s.restore_missing(first.mirror, &first.leg.pv));
+    }
+    let lvs: Vec<LvRef> = chosen.iter().map(|c| c.mirror.lv.clone()).collect();
+    let (vg, pv) = (first.mirror.vg.clone(), first.leg.pv.clone());
+    match next {
+        Need::Quarantine => {
+            let unflag = flagged_survivors(&chosen);
+            let why =
+                format!("{} of {} is back: writes yes, reads no, until it is verified", place.name, names(&chosen));
+            Some((Op::Quarantine { vg, pv, lvs, unflag }, why))
+        }
+        Need::Check => {
+            let complete = s.vg_complete(&vg.uuid);
+            let why = format!("{} caught up; compare all of {} before it is read", place.name, names(&chosen));
+            all_or_hold(plan, complete.map(|()| (Op::Check { vg, lvs }, why)))
+        }
+        Need::Mend => {
+            let case = chosen.first()?;
+            all_or_hold(plan, s.vg_complete(&vg.uuid).and_then(|()| mend(case)))
+        }
+        Need::Release => {
+            Some((Op::Release { vg, pv, lvs, reflag: admin_flagged(&chosen) }, format!("{} is verified", place.name)))
+        }
+        Need::Patience => None,
+    }
+}
+
+/// What this version does not heal by itself.
+fn unfit(case: &Case<'_>) -> Option<Objection> {
+    if case.record.kind == Kind::Raid10 {
+        return Some(Objection::new(Hold::NeedsOperator, "reason", "raid10 legs cannot be kept from serving reads"));
+    }
+    if let Live::Unreadable(why) = &case.mirror.live {
+        return Some(Objection::new(Hold::Unreadable, "status", why.as_str()));
+    }
+    // A table load revives every failed leg it can read, flagged or not.
+    let other = case.mirror.legs.iter().find(|leg| {
+        leg.pv != case.leg.pv && leg.health != Some(LegHealth::InSync) && leg.place.as_ref().is_some_and(|p| p.up)
+    });
+    let dead = case.leg.health == Some(LegHealth::Dead);
+    other
+        .filter(|leg| dead && leg.health != Some(LegHealth::Syncing))
+        .map(|leg| Objection::new(Hold::NeedsOperator, "other-failed-leg", leg.pv.as_str()))
+}
+
+fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
+    let steady = s.steady.contains(&case.mirror.lv.uuid);
+    let busy = s.scrubs.contains_key(&case.mirror.lv.uuid) || !case.mirror.idle();
+    match (case.leg.health, case.stage) {
+        _ if busy => Need::Patience,
+        (Some(LegHealth::Dead), _) => Need::Quarantine,
+        (Some(LegHealth::InSync), _) if !steady => Need::Patience,
+        (Some(LegHealth::InSync), Stage::Unverified) if !case.leg.write_mostly && has_other_good(case) => {
+            Need::Quarantine
+        }
+        (Some(LegHealth::InSync), Stage::Unverified) => Need::Check,
+        (Some(LegHealth::InSync), Stage::Mismatched) => Need::Mend,
+        (Some(LegHealth::InSync), Stage::Verified) if case.leg.write_mostly && !case.known.admin_write_mostly => {
+            Need::Release
+        }
+        _ => Need::Patience,
+    }
+}
+
+/// Whether the mirror has a leg that reads can be left to. The last unflagged leg is never flagged: with all flagged, md
+/// reads the lowest.
+fn has_other_good(case: &Case<'_>) -> bool {
+    good_legs(case.record, case.mirror).any(|pv| *pv != case.leg.pv)
+}
+
+/// What the disks say about this case.
+fn verdict(case: &Case<'_>, probe: &ProbeRun) -> Result<(), Objection> {
+    if case.cause == Cause::FoundFailed {
+        return Err(Objection::new(
+            Hold::NoHistory,
+            "reason",
+            "failed at first sight, nothing is known about its past",
+        ));
+    }
+    let alive = |leg: &&Leg| leg.pv != case.leg.pv && leg.health == Some(LegHealth::InSync);
+    let survivors: Vec<&Leg> = case.mirror.legs.iter().filter(alive).collect();
+    for leg in survivors.iter().copied().chain([case.leg]) {
+        let size = case.record.legs.get(&leg.pv).map_or(0, |known| known.size);
+        probe.identity(case.mirror, leg, size)?;
+    }
+    let superblocks = probe.superblocks(case.mirror);
+    let survivors: Vec<usize> = survivors.iter().filter_map(|leg| leg.index).collect();
+    let index = case.leg.index.ok_or_else(|| Objection::new(Hold::Unreadable, "position", "not in the LV"))?;
+    match case.leg.health {
+        Some(LegHealth::InSync) => {
+            let all: Vec<usize> = survivors.into_iter().chain([index]).collect();
+            witness::peaceful(&superblocks, &all)
+        }
+        _ => witness::revivable(&superblocks, index, &survivors),
+    }
+}
+
+/// How to mend a leg that differs: in place where md would copy from a good leg, else in full. md's `repair` copies from
+/// the lowest leg in sync, whoever that is (`facts/lab.md` A).
+fn mend(case: &Case<'_>) -> Result<(Op, String), Objection> {
+    let index = |pv: &PvUuid| case.mirror.leg(pv).and_then(|leg| leg.index);
+    let lowest_good = good_legs(case.record, case.mirror).filter_map(index).min();
+    let suspects = case.record.legs.iter().filter(|(_, known)| known.trust != Trust::Trusted);
+    let lowest_suspect = suspects.filter_map(|(pv, _)| index(pv)).min();
+    let (vg, lv, pv) = (case.mirror.vg.clone(), case.mirror.lv.clone(), case.leg.pv.clone());
+    match (lowest_good, lowest_suspect) {
+        (None, _) => Err(Objection::new(Hold::NeedsOperator, "reason", "legs differ and none is proven right")),
+        (Some(good), Some(bad)) if good < bad => {
+            Ok((Op::Repair { vg, lv }, format!("legs differ; leg {good} is right and the lowest")))
+        }
+        (Some(good), _) => {
+            Ok((Op::Rebuild { vg, lv, pv }, format!("legs differ; leg {good} is right, but not the lowest")))
+        }
+    }
+}
+
+/// PVs of good legs that carry a write-mostly flag of the administrator's: it comes off while another leg is on
+/// probation.
+fn flagged_survivors(cases: &[&Case<'_>]) -> Vec<PvUuid> {
+    let flagged = cases.iter().flat_map(|c| c.mirror.legs.iter().filter(|leg| leg.pv != c.leg.pv && leg.write_mostly));
+    flagged.map(|leg| leg.pv.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// PVs of good legs whose write-mostly flag was taken off for the probation.
+fn admin_flagged(cases: &[&Case<'_>]) -> Vec<PvUuid> {
+    let flagged = cases.iter().flat_map(|c| {
+        let off = |pv: &PvUuid| c.mirror.leg(pv).is_some_and(|leg| !leg.write_mostly);
+        c.record.legs.iter().filter(move |(pv, known)| **pv != c.leg.pv && known.admin_write_mostly && off(pv))
+    });
+    flagged.map(|(pv, _)| pv.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn names(cases: &[&Case<'_>]) -> String {
+    cases.iter().map(|c| c.mirror.name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// A volume found suspended with no LVM command alive hangs its writers: resuming it comes before all else. The resume
+/// also revives a failed leg, so that leg's disk is set offline first unless the superblocks agree.
+pub fn resume(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    for mirror in mirrors.iter().filter(|m| m.suspended && m.reported) {
+        let stuck = s.stuck_since.get(&mirror.lv.uuid);
+        if stuck.is_none_or(|at| s.now.mono.since(*at) < s.settings.suspended_grace) {
+            continue;
+        }
+        if let Some(device) = s.blocked_device() {
+            plan.hold(mirror, Objection::new(Hold::DeviceBlocked, "device", device));
+            continue;
+        }
+        let resume = || {
+            let op = Op::Resume { vg: mirror.vg.clone(), lv: mirror.lv.clone() };
+            Some((op, format!("{} was left suspended by a command that is gone", mirror.name)))
+        };
+        if mirror.kind == Kind::Mirror {
+            plan.propose(resume());
+            continue;
+        }
+        let Some(probe) = s.probe(&mirror.vg.uuid) else {
+            plan.propose(Some((s.probe_op(&mirror.vg), format!("{} is to be resumed", mirror.name))));
+            continue;
+        };
+        let failed = mirror.legs.iter().filter(|leg| leg.health != Some(LegHealth::InSync));
+        let reachable = failed.filter(|leg| leg.place.as_ref().is_some_and(|p| p.up));
+        let failed: Vec<Case<'_>> = reachable.filter_map(|leg| case(s, mirror, &leg.pv)).collect();
+        match failed.iter().find_map(|c| verdict(c, probe).err().map(|o| (c, o))) {
+            None => plan.propose(resume()),
+            Some((case, objection)) => {
+                plan.hold(mirror, objection);
+                let disk = case.leg.place.as_ref().map(|p| p.disk.clone()).filter(|disk| !disk.is_empty());
+                let offline = disk.map(|disk| {
+                    let why = format!("{} must be resumed, and {disk} must not come back with it", mirror.name);
+                    (Op::SetOffline { disk }, why)
+                });
+                plan.propose(offline);
+            }
+        }
+    }
+}

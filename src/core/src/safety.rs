@@ -1,0 +1,188 @@
+//! The never-list (design section 4). Every effect that touches the machine passes here last, whoever planned it. This
+//! module trusts no planner: it looks at the command line as it would run, and derives what must hold from the world.
+
+use crate::ids::PvUuid;
+use crate::ledger::{Kind, Stage, Trust};
+use crate::observation::LegHealth;
+use crate::op::{Op, VgRef};
+use crate::plan::Situation;
+use crate::topology::{Leg, Mirror};
+use crate::trust::good_legs;
+use crate::witness;
+use crate::words::TargetState;
+
+/// Words that no command line of ours may ever hold.
+const FORBIDDEN: &[&str] = &[
+    "--force",
+    "-f",
+    "-ff",
+    "-yf",
+    "--removemissing",
+    "--resync",
+    "--activationmode",
+    "--devices",
+    "--logout",
+    "-u",
+    "vgreduce",
+    "pvcreate",
+    "pvremove",
+    "vgremove",
+    "lvremove",
+    "vgcfgrestore",
+];
+
+/// Whether an operation may be handed to the shell.
+///
+/// # Errors
+/// The rule it breaks.
+pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
+    if let Some(argv) = op.argv() {
+        if let Some(word) = argv.iter().find(|word| FORBIDDEN.contains(&word.as_str())) {
+            return Err(format!("`{word}` is on the never-list"));
+        }
+        if let Some(word) = argv.iter().find(|word| word.chars().any(char::is_control)) {
+            return Err(format!("control character in {word:?}"));
+        }
+    }
+    if op.writes_vg().is_some() {
+        if let Some(device) = s.blocked_device() {
+            return Err(format!("an LVM command would wait for {device}, which is blocked"));
+        }
+        if !s.reported {
+            return Err("the LVM report is older than the last change".into());
+        }
+        for lv in op.lvs() {
+            let mirror = s.mirrors.get(&lv.uuid).ok_or_else(|| format!("{} is not known", lv.name))?;
+            if mirror.unmanaged.is_some() || !mirror.reported {
+                return Err(format!("{} is not ours to touch", mirror.name));
+            }
+            if mirror.lv != *lv || op.writes_vg() != Some(&mirror.vg.uuid) {
+                return Err(format!("{} goes by another name now", mirror.name));
+            }
+            if op.revives_legs() && mirror.kind != Kind::Mirror {
+                superblocks_agree(op, mirror, s)?;
+            }
+            check_lv(op, mirror, s)?;
+        }
+    }
+    match op {
+        Op::RestoreMissing { vg, pv } => identity(vg, pv, s),
+        Op::Login { target } => match s.targets.all.get(target) {
+            Some(t) if t.sid.is_some() => Err(format!("{target} has a session")),
+            _ => Ok(()),
+        },
+        Op::SetRecoveryTmo { target, seconds, .. } => {
+            let target = s.targets.all.get(target).filter(|t| t.state == TargetState::LoggedIn);
+            let current = target.and_then(|t| t.recovery_tmo).ok_or("the session is not logged in")?;
+            if *seconds == Some(0) {
+                return Err("0 fails I/O at the first hiccup".into());
+            }
+            let lower = seconds.is_some_and(|new| current.is_none_or(|old| new < old));
+            let asked = s.ledger.targets.values().any(|r| r.override_seconds == *seconds && seconds.is_some());
+            let sole = s.mirrors.values().any(|m| sole_copy_on(m, op, s));
+            if lower && sole && !asked { Err("it carries a last good copy".into()) } else { Ok(()) }
+        }
+        Op::UpdateNode { seconds: 0, .. } => Err("0 fails I/O at the first hiccup".into()),
+        Op::SetOffline { disk } => {
+            let on_disk = |leg: &Leg| leg.place.as_ref().is_some_and(|p| p.disk == *disk);
+            let serving = s.mirrors.values().find(|m| m.legs.iter().any(|leg| on_disk(leg) && !suspect(m, leg, s)));
+            serving.map_or(Ok(()), |m| Err(format!("{disk} carries a trusted leg of {}", m.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
+    let record = s.record(mirror).ok_or_else(|| format!("nothing is remembered of {}", mirror.name))?;
+    let other_good = |pv: &PvUuid| good_legs(record, mirror).any(|good| good != pv);
+    let stage = |pv: &PvUuid| match record.legs.get(pv).map(|leg| &leg.trust) {
+        Some(Trust::Suspect { stage, .. }) => Some(*stage),
+        _ => None,
+    };
+    let raid = mirror.kind == Kind::Raid1;
+    match op {
+        Op::Quarantine { pv, unflag, .. } => {
+            let reader = |leg: &Leg| {
+                let flagged = leg.write_mostly && !unflag.contains(&leg.pv);
+                leg.pv != *pv && leg.health == Some(LegHealth::InSync) && !flagged
+            };
+            ensure(raid && stage(pv).is_some(), || format!("no suspect leg of {} on {pv}", mirror.name))?;
+            ensure(mirror.legs.iter().any(reader), || format!("no leg of {} would be left to read from", mirror.name))
+        }
+        Op::Release { pv, .. } => ensure(raid && stage(pv) == Some(Stage::Verified), || {
+            format!("the leg of {} on {pv} is not verified", mirror.name)
+        }),
+        Op::Check { .. } => ensure(raid && mirror.steady(), || format!("{} is not steady", mirror.name)),
+        Op::Repair { .. } => {
+            let index = |pv: &PvUuid| mirror.leg(pv).and_then(|leg| leg.index);
+            let good = good_legs(record, mirror).filter_map(index).min();
+            let bad = record.legs.keys().filter(|pv| stage(pv).is_some()).filter_map(index).min();
+            ensure(raid && mirror.steady() && good.is_some_and(|g| bad.is_none_or(|b| g < b)), || {
+                format!("repair of {} would copy from a suspect leg", mirror.name)
+            })
+        }
+        Op::Rebuild { pv, .. } => {
+            let live = mirror.leg(pv).is_some_and(|leg| leg.health == Some(LegHealth::InSync));
+            ensure(raid && live && mirror.steady(), || {
+                format!("the leg of {} to be rebuilt is not live", mirror.name)
+            })?;
+            ensure(stage(pv).is_some() && other_good(pv), || format!("{} has no other good leg than {pv}", mirror.name))
+        }
+        Op::Resume { .. } => ensure(mirror.suspended, || format!("{} is not suspended", mirror.name)),
+        Op::ReaddLeg { vg, pv, .. } => {
+            let wanted = mirror.kind == Kind::Mirror && mirror.leg(pv).is_some_and(|leg| leg.index.is_none());
+            ensure(wanted, || format!("{pv} is not a leg that {} lost", mirror.name))?;
+            identity(vg, pv, s)
+        }
+        Op::DropLeg { pv, .. } => {
+            let ok = mirror.kind == Kind::Mirror && stage(pv).is_some() && other_good(pv) && mirror.idle();
+            ensure(ok, || format!("{} would lose a leg that may be its best", mirror.name))
+        }
+        Op::DropDeadLeg { .. } => ensure(mirror.kind == Kind::Mirror, || "lvconvert --repair on raid".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The rule of `facts/lab.md` B, before any command that loads a raid table or revives a leg.
+fn superblocks_agree(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
+    let probe = s.probe(&mirror.vg.uuid).ok_or("the superblocks were not read just before")?;
+    let superblocks = probe.superblocks(mirror);
+    let alive: Vec<usize> =
+        mirror.legs.iter().filter(|l| l.health == Some(LegHealth::InSync)).filter_map(|l| l.index).collect();
+    let reachable = |leg: &&Leg| leg.place.as_ref().is_some_and(|p| p.up);
+    for leg in mirror.legs.iter().filter(|l| l.health != Some(LegHealth::InSync)).filter(reachable) {
+        let index = leg.index.ok_or("a leg without position")?;
+        witness::revivable(&superblocks, index, &alive).map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
+    }
+    // A resume with nobody failed loads no table and revives nobody.
+    if alive.len() == mirror.legs.len() && !matches!(op, Op::Resume { .. }) {
+        witness::peaceful(&superblocks, &alive).map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
+    }
+    Ok(())
+}
+
+fn identity(vg: &VgRef, pv: &PvUuid, s: &Situation<'_>) -> Result<(), String> {
+    let probe = s.probe(&vg.uuid).ok_or("the device was not read just before")?;
+    let found = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).find_map(|m| m.leg(pv).map(|leg| (m, leg)));
+    let (mirror, leg) = found.ok_or_else(|| format!("{pv} is no leg of ours"))?;
+    let size = s.record(mirror).and_then(|r| r.legs.get(pv)).map_or(0, |known| known.size);
+    probe.identity(mirror, leg, size).map_err(|o| format!("{pv}: {}", o.hold))
+}
+
+fn suspect(mirror: &Mirror, leg: &Leg, s: &Situation<'_>) -> bool {
+    let known = s.record(mirror).and_then(|record| record.legs.get(&leg.pv));
+    known.is_some_and(|known| known.trust != Trust::Trusted)
+}
+
+fn sole_copy_on(mirror: &Mirror, op: &Op, s: &Situation<'_>) -> bool {
+    let Op::SetRecoveryTmo { target, .. } = op else { return false };
+    let Some(record) = s.record(mirror).filter(|r| r.legs.len() > 1) else { return false };
+    let on_target =
+        |pv: &PvUuid| mirror.leg(pv).and_then(|leg| leg.place.as_ref()).and_then(|p| p.target.as_ref()) == Some(target);
+    let mut good = good_legs(record, mirror);
+    good.next().is_some_and(on_target) && good.next().is_none()
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}

@@ -1,0 +1,318 @@
+//! One iSCSI target over time: is it up, since when, did its connection break, and when to try the next login.
+//!
+//! iscsid reconnects the sessions it has; what is ours is the endless login where no session exists, and noticing that a
+//! connection broke: whatever its server had not written by then may be gone (`facts/lab.md` A), so every leg on it
+//! has to be judged. Facts: `facts/iscsi.md` 1–3, `facts/lab.md` 12 and 13.
+
+use crate::ids::TargetKey;
+use crate::input::IscsiHint;
+use crate::ledger::{Connection, Ledger};
+use crate::observation::{KernelView, NodeObs, ProcessObs, ScsiState, SessionObs, SessionState, Startup};
+use crate::op::OpResult;
+use crate::settings::Settings;
+use crate::time::{Mono, Now, Wall};
+use crate::words::TargetState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long after a restart of iscsid a bounce of a session is its doing. It takes the sessions one after the other, and
+/// a dead target holds the queue for up to 60 s (`facts/iscsi.md` 3.5).
+const ISCSID_BOUNCE: Duration = Duration::from_secs(60);
+
+/// Losses older than this are forgotten when the settle time is reckoned (design, damping).
+const FLAP_MEMORY: Duration = Duration::from_secs(3600);
+
+/// A target over time.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// State shown.
+    pub state: TargetState,
+    /// Since when.
+    pub since: Wall,
+    /// Session id, when there is a session.
+    pub sid: Option<u32>,
+    /// In force: `None` without a session, `Some(None)` = `off`.
+    pub recovery_tmo: Option<Option<u32>>,
+    /// Kernel names of its disks.
+    pub disks: Vec<String>,
+    /// Its node record.
+    pub node: Option<NodeObs>,
+    /// Since when the session is logged in with all its disks running, without a break.
+    pub up_since: Option<Mono>,
+    /// The connection whose disks were rescanned after login.
+    pub rescanned: Option<Connection>,
+    /// The connection now.
+    pub connection: Option<Connection>,
+    /// Login attempts since it was last up.
+    pub attempts: u32,
+    /// When the next one is due.
+    pub next_attempt: Option<Mono>,
+    /// A login of ours is under way.
+    pub login_running: bool,
+    /// What the last attempt said.
+    pub last_error: String,
+    conn_error: bool,
+    logout_answered: bool,
+    losses: Vec<Mono>,
+}
+
+impl Target {
+    fn new(now: Now) -> Self {
+        Self {
+            state: TargetState::LoggedOut,
+            since: now.wall,
+            sid: None,
+            recovery_tmo: None,
+            disks: Vec::new(),
+            node: None,
+            up_since: None,
+            rescanned: None,
+            connection: None,
+            attempts: 0,
+            next_attempt: None,
+            login_running: false,
+            last_error: String::new(),
+            conn_error: false,
+            logout_answered: false,
+            losses: Vec::new(),
+        }
+    }
+
+    /// When the present stay will have lasted for the settle time; `None` while it is not up. The settle time doubles with
+    /// each loss within an hour.
+    pub fn settled_at(&self, settings: &Settings) -> Option<Mono> {
+        let doublings = u32::try_from(self.losses.len().saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+        let settle = settings.settle.saturating_mul(1 << doublings).min(settings.settle_max);
+        // The first sight of a target that was never lost needs no settling.
+        let settle = if self.losses.is_empty() { Duration::ZERO } else { settle };
+        self.up_since.map(|up| up.after(settle))
+    }
+
+    /// How often it was lost within the last hour.
+    pub fn flaps(&self) -> usize {
+        self.losses.len()
+    }
+}
+
+/// All targets, and the iscsid that looks after them.
+#[derive(Debug, Default)]
+pub struct Targets {
+    /// By key.
+    pub all: BTreeMap<TargetKey, Target>,
+    /// Since when iscsid has been missing although sessions exist.
+    pub iscsid_missing_since: Option<Mono>,
+    iscsid: Option<ProcessObs>,
+    iscsid_restarted: Option<Mono>,
+    overrun: Option<Mono>,
+}
+
+impl Targets {
+    /// Takes in a message of the kernel.
+    pub fn hint(&mut self, hint: IscsiHint, now: Now) {
+        let sid = match hint {
+            IscsiHint::ConnError { sid, .. } | IscsiHint::Unbind { sid } | IscsiHint::LogoutResponse { sid } => sid,
+            IscsiHint::Overrun => {
+                self.overrun = Some(now.mono);
+                return;
+            }
+        };
+        let Some(target) = self.all.values_mut().find(|t| t.sid == Some(sid)) else { return };
+        match hint {
+            IscsiHint::ConnError { .. } => target.conn_error = true,
+            // Only a session that was up when the answer came was logged out by somebody; the answer comes before the
+            // session goes (`facts/lab.md` 8).
+            IscsiHint::LogoutResponse { .. } => target.logout_answered = !target.conn_error,
+            IscsiHint::Unbind { .. } | IscsiHint::Overrun => {}
+        }
+    }
+
+    /// Takes in node records.
+    pub fn records(&mut self, nodes: Vec<NodeObs>, now: Now) {
+        for target in self.all.values_mut() {
+            target.node = None;
+        }
+        for node in nodes {
+            let target = self.all.entry(node.target.clone()).or_insert_with(|| Target::new(now));
+            target.node = Some(node);
+        }
+    }
+
+    /// Takes in the sessions, notes connections in the ledger and returns the targets whose connection broke since they
+    /// were last seen up and has no excuse.
+    pub fn observe(&mut self, kernel: &KernelView, ledger: &mut Ledger, now: Now) -> BTreeSet<TargetKey> {
+        self.watch_iscsid(kernel, now);
+        let mut broken = BTreeSet::new();
+        for session in &kernel.sessions {
+            self.all.entry(session.target.clone()).or_insert_with(|| Target::new(now));
+        }
+        let bounce = self.iscsid_restarted.is_some_and(|at| now.mono.since(at) <= ISCSID_BOUNCE)
+            && self.overrun.is_none_or(|at| now.mono.since(at) > ISCSID_BOUNCE);
+        for (key, target) in &mut self.all {
+            let name = key.to_string();
+            let session = kernel.sessions.iter().find(|s| s.target == *key);
+            let noted = ledger.targets.get(&name).and_then(|r| r.connection);
+            let connection = session.and_then(connection_of);
+            let excused =
+                bounce && !target.conn_error && session.is_some_and(|s| noted.is_some_and(|n| n.sid == s.sid));
+            if noted.is_some() && connection != noted && !excused {
+                broken.insert(key.clone());
+            }
+            target.losses.retain(|at| now.mono.since(*at) < FLAP_MEMORY);
+            if (target.connection.is_some() && connection != target.connection && !excused)
+                || (noted.is_some() && target.connection.is_none() && broken.contains(key) && target.losses.is_empty())
+            {
+                target.losses.push(now.mono);
+            }
+            let deliberate = session.is_none() && target.sid.is_some() && target.logout_answered;
+            if deliberate {
+                let boot = ledger.boot_id.clone();
+                ledger.targets.entry(name.clone()).or_default().logged_out_in_boot = Some(boot);
+            }
+            target.follow(session, connection, now);
+            if let Some(connection) = connection {
+                let record = ledger.targets.entry(name).or_default();
+                record.connection = Some(connection);
+                record.logged_out_in_boot = None;
+                target.conn_error = false;
+            }
+        }
+        broken
+    }
+
+    fn watch_iscsid(&mut self, kernel: &KernelView, now: Now) {
+        if kernel.iscsid != self.iscsid {
+            // The first sight of it is no restart; its coming back after an absence is.
+            if self.iscsid.is_some() || self.iscsid_missing_since.is_some() {
+                self.iscsid_restarted = Some(now.mono);
+            }
+            if kernel.iscsid.is_some() {
+                self.iscsid = kernel.iscsid;
+            }
+        }
+        let missing = kernel.iscsid.is_none() && !kernel.sessions.is_empty();
+        self.iscsid_missing_since = missing.then(|| self.iscsid_missing_since.unwrap_or(now.mono));
+    }
+
+    /// Whether the daemon keeps this target logged in.
+    pub fn managed(&self, key: &TargetKey, ledger: &Ledger) -> bool {
+        let startup = self.all.get(key).and_then(|t| t.node.as_ref()).map(|n| n.startup);
+        matches!(startup, Some(Startup::Automatic | Startup::Onboot))
+            || (startup.is_some() && ledger.targets.get(&key.to_string()).is_some_and(|r| r.carries_leg))
+    }
+
+    /// Targets to log in to now. Only those with a node record can be.
+    pub fn logins_due(&self, ledger: &Ledger, now: Mono) -> Vec<TargetKey> {
+        let due = self.all.iter().filter(|(key, t)| {
+            t.sid.is_none()
+                && !t.login_running
+                && t.next_attempt.is_none_or(|at| at <= now)
+                && self.managed(key, ledger)
+                && ledger.targets.get(&key.to_string()).is_none_or(|r| r.logged_out_in_boot.is_none())
+        });
+        due.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Takes in how a login ended. Whether it worked is seen by the session alone (`facts/iscsi.md` 3.2: 15 means only
+    /// that somebody is at it).
+    pub fn login_ended(&mut self, key: &TargetKey, result: &OpResult, settings: &Settings, now: Now) {
+        let Some(target) = self.all.get_mut(key) else { return };
+        target.login_running = false;
+        target.attempts += 1;
+        let (first, longest) = settings.login_backoff;
+        let mut pause = pause(first, longest, target.attempts, &key.to_string());
+        let state = match result {
+            OpResult::Exit { code: 0 | 15, .. } => {
+                target.last_error.clear();
+                None
+            }
+            OpResult::Exit { code: 24, last_line } => {
+                target.last_error.clone_from(last_line);
+                pause = settings.auth_backoff;
+                Some(TargetState::AuthFailed)
+            }
+            OpResult::Exit { code: 19, last_line } => {
+                target.last_error.clone_from(last_line);
+                Some(TargetState::NotFound)
+            }
+            OpResult::Exit { code, last_line } => {
+                target.last_error = format!("iscsiadm exit {code}: {last_line}");
+                Some(TargetState::LoggedOut)
+            }
+            OpResult::NoAnswer(why) | OpResult::Failed(why) => {
+                target.last_error.clone_from(why);
+                Some(TargetState::LoggedOut)
+            }
+            OpResult::TimedOut => {
+                "no answer from iscsiadm in time".clone_into(&mut target.last_error);
+                Some(TargetState::LoggedOut)
+            }
+            OpResult::Wrote | OpResult::Probed(_) => None,
+        };
+        target.next_attempt = Some(now.mono.after(pause));
+        if let Some(state) = state.filter(|_| target.sid.is_none()) {
+            target.change(state, now);
+        }
+    }
+}
+
+impl Target {
+    fn follow(&mut self, session: Option<&SessionObs>, connection: Option<Connection>, now: Now) {
+        let Some(session) = session else {
+            if self.sid.take().is_some() {
+                self.change(TargetState::LoggedOut, now);
+            }
+            (self.recovery_tmo, self.up_since, self.connection, self.logout_answered) = (None, None, None, false);
+            self.disks.clear();
+            return;
+        };
+        self.sid = Some(session.sid);
+        self.recovery_tmo = Some(session.recovery_tmo);
+        self.disks = session.disks.iter().map(|d| d.name.clone()).collect();
+        let any = |state: ScsiState| session.disks.iter().any(|d| d.state == state);
+        let state = match session.state {
+            SessionState::LoggedIn => TargetState::LoggedIn,
+            SessionState::Failed => TargetState::Blocked,
+            // A session that never logged in has no disks yet.
+            SessionState::Free if session.disks.is_empty() => TargetState::Connecting,
+            SessionState::Free => TargetState::Offline,
+            SessionState::Other(_) if any(ScsiState::Blocked) => TargetState::Blocked,
+            SessionState::Other(_) => TargetState::Connecting,
+        };
+        self.change(state, now);
+        let up = state == TargetState::LoggedIn && session.disks.iter().all(|d| d.state == ScsiState::Running);
+        if !up {
+            self.up_since = None;
+        } else if self.up_since.is_none() || (self.connection.is_some() && self.connection != connection) {
+            self.up_since = Some(now.mono);
+        }
+        if up {
+            (self.attempts, self.next_attempt) = (0, None);
+            self.last_error.clear();
+        }
+        if connection.is_some() {
+            self.connection = connection;
+        }
+    }
+
+    fn change(&mut self, state: TargetState, now: Now) {
+        if self.state != state {
+            (self.state, self.since) = (state, now.wall);
+        }
+    }
+}
+
+/// The connection of a session that is up.
+fn connection_of(session: &SessionObs) -> Option<Connection> {
+    let up = session.state == SessionState::LoggedIn;
+    // A kernel that does not show the port leaves us the session id and the messages.
+    up.then(|| Connection { sid: session.sid, local_port: session.local_port.unwrap_or(0) })
+}
+
+/// Doubling pause with up to a quarter taken off, so that two targets that died together do not knock together. The
+/// share comes from name and attempt: no randomness here.
+pub fn pause(first: Duration, longest: Duration, attempt: u32, name: &str) -> Duration {
+    let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);
+    let hash =
+        name.bytes().fold(attempt.wrapping_mul(0x9e37_79b9), |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    doubled - doubled / 4 * (hash % 256) / 256
+}

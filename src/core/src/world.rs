@@ -1,0 +1,100 @@
+//! Belief about the present: the last observation of each kind, and how fresh it is.
+
+use crate::ids::VgUuid;
+use crate::ledger::Ledger;
+use crate::observation::{DmTarget, KernelView, LvmView, VgObs};
+use std::collections::BTreeMap;
+
+/// Last observations.
+#[derive(Debug, Default)]
+pub struct World {
+    /// sysfs and device-mapper.
+    pub kernel: KernelView,
+    /// They have been read at least once.
+    pub kernel_seen: bool,
+    /// VGs by the last report that showed them: an empty report proves nothing (`facts/lab.md` 0.8).
+    pub vgs: BTreeMap<VgUuid, VgObs>,
+    /// The report is newer than the last structural change.
+    pub reported: bool,
+    structure: Structure,
+    asked_for: Option<Structure>,
+}
+
+/// What the LVM report depends on. When this changes, the metadata may have.
+type Structure = Vec<String>;
+
+impl World {
+    /// Takes in a kernel view; returns whether something structural changed.
+    pub fn see_kernel(&mut self, kernel: KernelView) -> bool {
+        let structure = structure_of(&kernel);
+        let changed = structure != self.structure;
+        if changed {
+            self.reported = false;
+            self.structure = structure;
+        }
+        (self.kernel, self.kernel_seen) = (kernel, true);
+        changed
+    }
+
+    /// A command that may have changed the metadata has run.
+    pub fn distrust_report(&mut self) {
+        self.reported = false;
+        self.asked_for = None;
+    }
+
+    /// The report is being made.
+    pub fn ask_report(&mut self) {
+        self.asked_for = Some(self.structure.clone());
+    }
+
+    /// Takes in a report. A VG is believed to be gone only when every device it had is there and says nothing of it.
+    pub fn see_report(&mut self, report: LvmView, ledger: &mut Ledger) {
+        let gone: Vec<VgUuid> = self
+            .vgs
+            .values()
+            .filter(|vg| !report.vgs.iter().any(|new| new.uuid == vg.uuid))
+            .filter(|vg| vg.pvs.iter().all(|pv| self.kernel.pv_links.contains_key(&pv.uuid)))
+            .filter(|vg| !self.kernel.dm.iter().any(|dm| dm.uuid.starts_with(&format!("LVM-{}", vg.uuid.compact()))))
+            .filter(|_| self.kernel.sessions.iter().all(|s| s.state == crate::observation::SessionState::LoggedIn))
+            .map(|vg| vg.uuid.clone())
+            .collect();
+        for uuid in gone {
+            self.vgs.remove(&uuid);
+            ledger.mirrors.retain(|_, record| record.vg != uuid);
+        }
+        self.vgs.extend(report.vgs.into_iter().map(|vg| (vg.uuid.clone(), vg)));
+        self.reported = self.asked_for.take().is_some_and(|structure| structure == self.structure);
+    }
+
+    /// Whether there is anything LVM could tell.
+    pub fn has_storage(&self) -> bool {
+        !self.kernel.sessions.is_empty() || !self.kernel.dm.is_empty() || !self.kernel.pv_links.is_empty()
+    }
+}
+
+fn structure_of(kernel: &KernelView) -> Structure {
+    let dm = kernel.dm.iter().map(|d| {
+        let targets: Vec<String> = d.targets.iter().map(shape).collect();
+        format!("dm {} {} {:?} {}", d.uuid, d.dev, d.deps, targets.join(";"))
+    });
+    let pvs = kernel.pv_links.iter().map(|(pv, link)| format!("pv {pv} {} {}", link.name, link.dev));
+    let disks = kernel
+        .sessions
+        .iter()
+        .flat_map(|s| s.disks.iter().map(move |d| format!("disk {} {} {:?} {}", s.target, d.name, d.state, d.size)));
+    dm.chain(pvs).chain(disks).collect()
+}
+
+/// A target without its progress.
+fn shape(target: &DmTarget) -> String {
+    match target {
+        DmTarget::Raid { table, .. } => format!("{table:?}"),
+        DmTarget::Mirror { handle_errors, status } => {
+            format!("mirror {:?} {:?} {handle_errors}", status.legs, status.log)
+        }
+        DmTarget::Linear { dev, offset } => format!("linear {dev} {offset}"),
+        DmTarget::Error => "error".into(),
+        DmTarget::Other(kind) => kind.clone(),
+        DmTarget::Unreadable { kind, .. } => format!("unreadable {kind}"),
+    }
+}
