@@ -35,7 +35,7 @@ pub struct Running {
     pub overdue: bool,
 }
 
-/// What ran last in a slot.
+/// The last operation of a kind in a slot.
 #[derive(Debug, Clone)]
 struct Last {
     op: Op,
@@ -57,9 +57,12 @@ pub enum Refused {
 #[derive(Debug, Default)]
 pub struct Arbiter {
     running: BTreeMap<Slot, Running>,
-    last: BTreeMap<Slot, Last>,
+    last: BTreeMap<(Slot, &'static str), Last>,
     next_id: u64,
 }
+
+/// Code of [`Op::Probe`].
+const PROBE: &str = "probe";
 
 /// The slot of an operation.
 pub fn slot(op: &Op) -> Slot {
@@ -85,7 +88,7 @@ impl Arbiter {
         if self.running.contains_key(&slot) {
             return Err(Refused::Occupied);
         }
-        match self.last.get(&slot) {
+        match self.last.get(&(slot, op.code())) {
             Some(last) if last.op == *op && last.times >= 2 => {
                 let due = last.ended.after(pause(backoff.0, backoff.1, last.times - 1, op.code()));
                 if due <= now { Ok(()) } else { Err(Refused::Until(due)) }
@@ -111,8 +114,13 @@ impl Arbiter {
         }
         let slot = slot.clone();
         let running = self.running.remove(&slot)?;
-        let times = self.last.get(&slot).filter(|last| last.op == running.op).map_or(1, |last| last.times + 1);
-        self.last.insert(slot, Last { op: running.op.clone(), ended: now, times });
+        // Each step looks anew; only looking again without having done anything in between is looking in vain.
+        if running.op.writes_vg().is_some() {
+            self.last.retain(|(other, code), _| *other != slot || *code != PROBE);
+        }
+        let kind = (slot, running.op.code());
+        let times = self.last.get(&kind).filter(|last| last.op == running.op).map_or(1, |last| last.times + 1);
+        self.last.insert(kind, Last { op: running.op.clone(), ended: now, times });
         Some(running.op)
     }
 

@@ -57,6 +57,8 @@ pub struct Engine {
     pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
     pub(crate) news: Vec<Event>,
     refused: BTreeSet<String>,
+    /// An operation has ended since the kernel was last looked at: nothing is begun before the next look.
+    outdated: bool,
     stopping: bool,
 }
 
@@ -123,6 +125,7 @@ impl Engine {
             before: BTreeMap::new(),
             news,
             refused: BTreeSet::new(),
+            outdated: false,
             stopping: false,
         }
     }
@@ -164,17 +167,19 @@ impl Engine {
         let mut broken = BTreeSet::new();
         match input {
             Input::Kernel(kernel) => {
-                let changed = self.world.see_kernel(*kernel);
+                self.world.see_kernel(*kernel);
+                self.outdated = false;
                 broken = self.targets.observe(&self.world.kernel, &mut self.ledger, now);
                 self.join();
                 self.count_steady(now);
-                if changed {
-                    self.arbiter.fresh_start();
-                }
                 let sessions =
                     self.targets.all.values().filter_map(|t| Some((t.sid?, t.state == TargetState::LoggedIn)));
                 let sessions: Vec<_> = sessions.collect();
                 self.wants.nodes |= self.wants.sessions.len() != sessions.len();
+                // Servers came or went: whatever did not work before is worth another try.
+                if self.wants.sessions != sessions {
+                    self.arbiter.fresh_start();
+                }
                 self.wants.sessions = sessions;
             }
             Input::Lvm(report) => {
@@ -348,6 +353,7 @@ impl Engine {
                 Ok(()) if needs_ledger(&op) && self.saved.generation != self.ledger.generation => {
                     self.saved.error.as_ref().map(|why| Objection::new(Hold::LedgerUnwritable, "reason", why.as_str()))
                 }
+                Ok(()) if self.outdated => None,
                 Ok(()) => {
                     match self.situation(now, |s| safety::check(&op, s)) {
                         Ok(()) => effects.push(self.begin(now, op.clone(), &why)),
@@ -388,7 +394,7 @@ impl Engine {
     fn op_ended(&mut self, now: Now, id: OpId, result: &OpResult) {
         self.jobs.step_ended(id, result);
         let Some(op) = self.arbiter.ended(id, result, now.mono) else { return };
-        self.wants.kernel = true;
+        (self.wants.kernel, self.outdated) = (true, true);
         if let (Op::Probe { vg, .. }, OpResult::Probed(legs)) = (&op, result) {
             let order = plan::probe_order(&self.mirrors, vg);
             self.probes.insert(vg.clone(), ProbeRun { at: now.mono, order, legs: legs.clone() });

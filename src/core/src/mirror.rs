@@ -5,7 +5,7 @@
 //! dropped and copied anew too, provided another leg is beyond doubt.
 
 use crate::ids::PvUuid;
-use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
+use crate::ledger::{Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::Op;
 use crate::plan::{Plan, Situation};
@@ -54,19 +54,17 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
     }
     mirror.legs.iter().find_map(|leg| {
         let known = record.legs.get(&leg.pv)?;
-        let Trust::Suspect { cause, stage, .. } = known.trust else { return None };
-        let place = s.ready(&[mirror], leg, known.size, plan)?;
-        match (leg.index, cause, stage) {
+        let Trust::Suspect { stage, .. } = known.trust else { return None };
+        let place = s.ready(&[mirror], leg, known.size, false, plan)?;
+        match (leg.index, stage) {
             // The copy onto it has just ended; trust follows when it was seen so twice.
-            (Some(_), _, Stage::Mismatched) => None,
+            (Some(_), Stage::Mismatched) => None,
             // Still part of the volume and alive, but its server may have lost writes.
-            (Some(_), Cause::SessionDown, _) if leg.health == Some(LegHealth::InSync) => {
-                drop_leg(s, mirror, record, leg, plan)
-            }
+            (Some(_), _) if leg.health == Some(LegHealth::InSync) => drop_leg(s, mirror, record, leg, plan),
             // Dead and not dropped yet: dmeventd's turn.
-            (Some(_), ..) => None,
-            (None, ..) => {
-                let step = readd(s, mirror, leg, known.size).map(|op| {
+            (Some(_), _) => None,
+            (None, _) => {
+                let step = readd(s, mirror, leg, known.size, plan.held.get(&leg.pv)).map(|op| {
                     op.map(|op| (op, format!("{} is back; copy {} onto it in full", place.name, mirror.name)))
                 });
                 step.unwrap_or_else(|objection| {
@@ -105,7 +103,16 @@ fn drop_leg(
 }
 
 /// The next command towards taking a dropped leg back; `Ok(None)` while a copy elsewhere has the link.
-fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg, size: u64) -> Result<Option<Op>, Objection> {
+fn readd(
+    s: &Situation<'_>,
+    mirror: &Mirror,
+    leg: &Leg,
+    size: u64,
+    held: Option<&Objection>,
+) -> Result<Option<Op>, Objection> {
+    if let Some(objection) = held {
+        return Err(objection.clone());
+    }
     let known = s.probes.get(&mirror.vg.uuid).map(|probe| probe.identity(mirror, leg, size));
     if s.probe(&mirror.vg.uuid).is_none() && !matches!(known, Some(Err(_))) {
         return Ok(Some(s.probe_op(&mirror.vg)));

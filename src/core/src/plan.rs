@@ -103,6 +103,8 @@ pub struct Plan {
     pub step: Option<(Op, String)>,
     /// Why mirrors are left alone.
     pub holds: BTreeMap<LvUuid, Vec<Objection>>,
+    /// PVs that a raid leg is held on: nothing else is taken back from them either.
+    pub held: BTreeMap<PvUuid, Objection>,
 }
 
 impl Plan {
@@ -147,7 +149,15 @@ impl Situation<'_> {
 
     /// Whether a returned PV may be touched now: up, settled, rescanned, of its old size, and LVM will not hang.
     /// Proposes the rescan if that is what is missing. `None` means wait; holds say why if it is more than that.
-    pub fn ready<'p>(&self, mirrors: &[&Mirror], leg: &'p Leg, size: u64, plan: &mut Plan) -> Option<&'p Place> {
+    /// `at_once` waives the settle time: a live leg in doubt serves reads until it is flagged.
+    pub fn ready<'p>(
+        &self,
+        mirrors: &[&Mirror],
+        leg: &'p Leg,
+        size: u64,
+        at_once: bool,
+        plan: &mut Plan,
+    ) -> Option<&'p Place> {
         let place = leg.place.as_ref().filter(|p| p.up)?;
         let mut hold = |objection: Objection| {
             for mirror in mirrors {
@@ -155,7 +165,7 @@ impl Situation<'_> {
             }
         };
         if let Some(target) = place.target.as_ref().and_then(|key| self.targets.all.get(key)) {
-            let hurry = mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
+            let hurry = at_once || mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
             let settled = target.settled_at(self.settings)?;
             if settled > self.now.mono && !hurry {
                 let at = self.now.wall.0 + (settled.0 - self.now.mono.0);

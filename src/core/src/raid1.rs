@@ -62,9 +62,11 @@ fn case<'a>(s: &Situation<'a>, mirror: &'a Mirror, pv: &PvUuid) -> Option<Case<'
 fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op, String)> {
     let first = cases.first()?;
     let mirrors: Vec<&Mirror> = cases.iter().map(|c| c.mirror).collect();
-    let place = s.ready(&mirrors, first.leg, first.known.size, plan)?;
+    let unflagged = cases.iter().any(|c| c.leg.health == Some(LegHealth::InSync) && !c.leg.write_mostly);
+    let place = s.ready(&mirrors, first.leg, first.known.size, unflagged, plan)?;
     if let Some(objection) = cases.iter().find_map(unfit) {
         mirrors.iter().for_each(|m| plan.hold(m, objection.clone()));
+        plan.held.insert(first.leg.pv.clone(), objection);
         return None;
     }
     let needs: Vec<Need> = cases.iter().map(|c| need(s, c)).collect();
@@ -83,6 +85,7 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     for mirror in &mirrors {
         objections.iter().for_each(|o| plan.hold(mirror, o.clone()));
     }
+    plan.held.extend(objections.first().map(|o| (first.leg.pv.clone(), o.clone())));
     if s.probe(&vg.uuid).is_none() {
         let why = format!("{} is to be touched: who is it, and who accuses whom?", place.name);
         return Some((s.probe_op(vg), why));
@@ -170,7 +173,7 @@ fn has_other_good(case: &Case<'_>) -> bool {
 
 /// What the disks say about this case.
 fn verdict(case: &Case<'_>, probe: &ProbeRun) -> Result<(), Objection> {
-    if case.cause == Cause::FoundFailed {
+    if case.cause == Cause::FoundFailed && case.leg.health != Some(LegHealth::InSync) {
         return Err(Objection::new(
             Hold::NoHistory,
             "reason",

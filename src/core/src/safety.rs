@@ -1,7 +1,7 @@
 //! The never-list (design section 4). Every effect that touches the machine passes here last, whoever planned it. This
 //! module trusts no planner: it looks at the command line as it would run, and derives what must hold from the world.
 
-use crate::ids::PvUuid;
+use crate::ids::{PvUuid, TargetKey};
 use crate::ledger::{Kind, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{Op, VgRef};
@@ -71,16 +71,15 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             Some(t) if t.sid.is_some() => Err(format!("{target} has a session")),
             _ => Ok(()),
         },
-        Op::SetRecoveryTmo { target, seconds, .. } => {
-            let target = s.targets.all.get(target).filter(|t| t.state == TargetState::LoggedIn);
+        Op::SetRecoveryTmo { sid, target: key, seconds } => {
+            let target = s.targets.all.get(key).filter(|t| t.state == TargetState::LoggedIn && t.sid == Some(*sid));
             let current = target.and_then(|t| t.recovery_tmo).ok_or("the session is not logged in")?;
-            if *seconds == Some(0) {
-                return Err("0 fails I/O at the first hiccup".into());
-            }
+            ensure(*seconds != Some(0), || "0 fails I/O at the first hiccup".into())?;
             let lower = seconds.is_some_and(|new| current.is_none_or(|old| new < old));
-            let asked = s.ledger.targets.values().any(|r| r.override_seconds == *seconds && seconds.is_some());
-            let sole = s.mirrors.values().any(|m| sole_copy_on(m, op, s));
-            if lower && sole && !asked { Err("it carries a last good copy".into()) } else { Ok(()) }
+            let fixed = s.ledger.targets.get(&key.to_string()).and_then(|record| record.override_seconds);
+            let asked = fixed.is_some() && fixed == *seconds;
+            let sole = s.mirrors.values().any(|m| sole_copy_on(m, key, s));
+            ensure(!lower || !sole || asked, || "it carries a last good copy".into())
         }
         Op::UpdateNode { seconds: 0, .. } => Err("0 fails I/O at the first hiccup".into()),
         Op::SetOffline { disk } => {
@@ -138,7 +137,11 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             let ok = mirror.kind == Kind::Mirror && stage(pv).is_some() && other_good(pv) && mirror.idle();
             ensure(ok, || format!("{} would lose a leg that may be its best", mirror.name))
         }
-        Op::DropDeadLeg { .. } => ensure(mirror.kind == Kind::Mirror, || "lvconvert --repair on raid".into()),
+        Op::DropDeadLeg { .. } => {
+            let in_lv = |health| mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(health));
+            let ok = mirror.kind == Kind::Mirror && in_lv(LegHealth::Dead) && in_lv(LegHealth::InSync);
+            ensure(ok, || format!("{} is no mirror with a dead leg and a live one", mirror.name))
+        }
         _ => Ok(()),
     }
 }
@@ -174,13 +177,17 @@ fn suspect(mirror: &Mirror, leg: &Leg, s: &Situation<'_>) -> bool {
     known.is_some_and(|known| known.trust != Trust::Trusted)
 }
 
-fn sole_copy_on(mirror: &Mirror, op: &Op, s: &Situation<'_>) -> bool {
-    let Op::SetRecoveryTmo { target, .. } = op else { return false };
+/// Whether a mirror that should have more has its only good copy on a target; with none proven, whatever serves counts.
+fn sole_copy_on(mirror: &Mirror, target: &TargetKey, s: &Situation<'_>) -> bool {
     let Some(record) = s.record(mirror).filter(|r| r.legs.len() > 1) else { return false };
-    let on_target =
-        |pv: &PvUuid| mirror.leg(pv).and_then(|leg| leg.place.as_ref()).and_then(|p| p.target.as_ref()) == Some(target);
-    let mut good = good_legs(record, mirror);
-    good.next().is_some_and(on_target) && good.next().is_none()
+    let on_target = |leg: &Leg| leg.place.as_ref().and_then(|p| p.target.as_ref()) == Some(target);
+    let good: Vec<&PvUuid> = good_legs(record, mirror).collect();
+    let serves = |leg: &Leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync);
+    match good[..] {
+        [] => mirror.legs.iter().any(|leg| serves(leg) && on_target(leg)),
+        [pv] => mirror.leg(pv).is_some_and(on_target),
+        _ => false,
+    }
 }
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

@@ -51,6 +51,7 @@ pub struct Target {
     pub login_running: bool,
     /// What the last attempt said.
     pub last_error: String,
+    away: bool,
     conn_error: bool,
     logout_answered: bool,
     losses: Vec<Mono>,
@@ -72,6 +73,7 @@ impl Target {
             next_attempt: None,
             login_running: false,
             last_error: String::new(),
+            away: false,
             conn_error: false,
             logout_answered: false,
             losses: Vec::new(),
@@ -158,10 +160,10 @@ impl Targets {
                 broken.insert(key.clone());
             }
             target.losses.retain(|at| now.mono.since(*at) < FLAP_MEMORY);
-            if (target.connection.is_some() && connection != target.connection && !excused)
-                || (noted.is_some() && target.connection.is_none() && broken.contains(key) && target.losses.is_empty())
-            {
+            // One loss however long it lasts and however often it is looked at.
+            if broken.contains(key) && !target.away {
                 target.losses.push(now.mono);
+                target.away = true;
             }
             let deliberate = session.is_none() && target.sid.is_some() && target.logout_answered;
             if deliberate {
@@ -173,7 +175,7 @@ impl Targets {
                 let record = ledger.targets.entry(name).or_default();
                 record.connection = Some(connection);
                 record.logged_out_in_boot = None;
-                target.conn_error = false;
+                (target.conn_error, target.away) = (false, false);
             }
         }
         broken

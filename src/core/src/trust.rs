@@ -173,7 +173,7 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, steady: bool) {
             for (pv, known) in &mut record.legs {
                 let Some(leg) = mirror.leg(pv) else { continue };
                 let verified = matches!(known.trust, Trust::Suspect { stage: Stage::Verified, .. });
-                let released = leg.write_mostly == known.admin_write_mostly || !leg.write_mostly;
+                let released = known.admin_write_mostly || !leg.write_mostly;
                 if verified && released && leg.health == Some(LegHealth::InSync) {
                     known.trust = Trust::Trusted;
                 }
@@ -202,8 +202,8 @@ fn note_health(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_
             known.size = place.size;
             known.target = place.target.as_ref().map(ToString::to_string);
         }
-        // While a leg is suspect the flags are ours. What was the administrator's is put back before this is read again.
-        if all_trusted && steady && mirror.reported && !known.admin_write_mostly {
+        // While a leg is suspect the flags are ours; the command that releases it puts the administrator's back.
+        if all_trusted && steady && mirror.reported {
             known.admin_write_mostly = leg.write_mostly;
         }
     }

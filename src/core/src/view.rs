@@ -125,8 +125,9 @@ fn mirror_state(mirror: &Mirror, legs: &[LegView]) -> MirrorState {
     let serving = mirror.legs.iter().zip(legs).any(|(leg, view)| {
         leg.health == Some(LegHealth::InSync) && !matches!(view.state, LegState::Failed | LegState::Missing)
     });
+    // A `recover` shows in its leg's letter; without one it is what the kernel says in the moment of a loss.
     let copying = matches!(&mirror.live, Live::Raid(status)
-        if matches!(status.action, SyncAction::Resync | SyncAction::Recover | SyncAction::Repair));
+        if matches!(status.action, SyncAction::Resync | SyncAction::Repair));
     if !serving {
         MirrorState::Failed
     } else if copying || any(&[LegState::Rebuilding]) {

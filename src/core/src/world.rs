@@ -24,16 +24,14 @@ pub struct World {
 type Structure = Vec<String>;
 
 impl World {
-    /// Takes in a kernel view; returns whether something structural changed.
-    pub fn see_kernel(&mut self, kernel: KernelView) -> bool {
+    /// Takes in a kernel view.
+    pub fn see_kernel(&mut self, kernel: KernelView) {
         let structure = structure_of(&kernel);
-        let changed = structure != self.structure;
-        if changed {
+        if structure != self.structure {
             self.reported = false;
             self.structure = structure;
         }
         (self.kernel, self.kernel_seen) = (kernel, true);
-        changed
     }
 
     /// A command that may have changed the metadata has run.
@@ -49,9 +47,10 @@ impl World {
 
     /// Takes in a report. A VG is believed to be gone only when every device it had is there and says nothing of it.
     pub fn see_report(&mut self, report: LvmView, ledger: &mut Ledger) {
-        let gone: Vec<VgUuid> = self
-            .vgs
-            .values()
+        self.reported = self.asked_for.take().is_some_and(|structure| structure == self.structure);
+        let known = if self.reported { self.vgs.values().collect() } else { Vec::new() };
+        let gone: Vec<VgUuid> = known
+            .into_iter()
             .filter(|vg| !report.vgs.iter().any(|new| new.uuid == vg.uuid))
             .filter(|vg| vg.pvs.iter().all(|pv| self.kernel.pv_links.contains_key(&pv.uuid)))
             .filter(|vg| !self.kernel.dm.iter().any(|dm| dm.uuid.starts_with(&format!("LVM-{}", vg.uuid.compact()))))
@@ -63,7 +62,6 @@ impl World {
             ledger.mirrors.retain(|_, record| record.vg != uuid);
         }
         self.vgs.extend(report.vgs.into_iter().map(|vg| (vg.uuid.clone(), vg)));
-        self.reported = self.asked_for.take().is_some_and(|structure| structure == self.structure);
     }
 
     /// Whether there is anything LVM could tell.

@@ -1,0 +1,16 @@
+//! One test per behaviour of the engine, told on the bench: a machine, a fault, and what must come of it.
+
+#[path = "../bench/mod.rs"]
+mod bench;
+
+mod chaos;
+mod healthy;
+mod holds;
+mod legs;
+mod mirrors;
+mod never;
+mod restarts;
+mod returns;
+mod sessions;
+mod timeouts;
+mod trouble;

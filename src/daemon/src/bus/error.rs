@@ -1,0 +1,96 @@
+//! Errors as callers see them, and the one place where a refusal of the engine gets its name on the bus.
+
+use crate::link::NotTaken;
+use mirrorkeeper_core::input::Refusal;
+use zbus::DBusError;
+use zbus::message::{Header, Message};
+use zbus::names::ErrorName;
+
+/// Authorisation failures keep the name every D-Bus tool knows.
+const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+
+/// An error reply: a name of the contract and a message for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct CallError {
+    name: &'static str,
+    message: String,
+}
+
+impl CallError {
+    /// The caller may not do this.
+    pub fn access_denied(message: impl Into<String>) -> Self {
+        Self { name: ACCESS_DENIED, message: message.into() }
+    }
+
+    /// Too many calls at once.
+    pub fn limits_exceeded(message: impl Into<String>) -> Self {
+        Self { name: "org.mirrorkeeper1.Error.LimitsExceeded", message: message.into() }
+    }
+
+    /// The loop did not answer in time.
+    pub fn timed_out(message: impl Into<String>) -> Self {
+        Self { name: "org.mirrorkeeper1.Error.Timedout", message: message.into() }
+    }
+}
+
+impl From<Refusal> for CallError {
+    fn from(refusal: Refusal) -> Self {
+        let (name, message) = match refusal {
+            Refusal::NoSuchObject(message) => ("org.mirrorkeeper1.Error.NoSuchObject", message),
+            Refusal::InvalidArgument(message) => ("org.mirrorkeeper1.Error.InvalidArgument", message),
+            Refusal::NotManaged(message) => ("org.mirrorkeeper1.Error.NotManaged", message),
+            Refusal::Held(message) => ("org.mirrorkeeper1.Error.Held", message),
+            Refusal::Busy(message) => ("org.mirrorkeeper1.Error.Busy", message),
+        };
+        Self { name, message }
+    }
+}
+
+impl From<NotTaken> for CallError {
+    fn from(reason: NotTaken) -> Self {
+        match reason {
+            NotTaken::Full => Self::limits_exceeded(reason.to_string()),
+            NotTaken::Stopping => Refusal::Busy(reason.to_string()).into(),
+        }
+    }
+}
+
+impl DBusError for CallError {
+    fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
+        Message::error(call, self.name()).build(&super::wire::text(&self.message))
+    }
+
+    fn name(&self) -> ErrorName<'_> {
+        ErrorName::from_static_str_unchecked(self.name)
+    }
+
+    fn description(&self) -> Option<&str> {
+        Some(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_the_name_of_the_contract() {
+        let why = || "why".to_owned();
+        for (refusal, name) in [
+            (Refusal::NoSuchObject(why()), "org.mirrorkeeper1.Error.NoSuchObject"),
+            (Refusal::InvalidArgument(why()), "org.mirrorkeeper1.Error.InvalidArgument"),
+            (Refusal::NotManaged(why()), "org.mirrorkeeper1.Error.NotManaged"),
+            (Refusal::Held(why()), "org.mirrorkeeper1.Error.Held"),
+            (Refusal::Busy(why()), "org.mirrorkeeper1.Error.Busy"),
+        ] {
+            let error = CallError::from(refusal);
+            assert_eq!((error.name().as_str(), error.description()), (name, Some("why")));
+        }
+        assert_eq!(CallError::from(NotTaken::Full).name().as_str(), "org.mirrorkeeper1.Error.LimitsExceeded");
+        assert_eq!(CallError::access_denied("").name().as_str(), "org.freedesktop.DBus.Error.AccessDenied");
+        for error in [CallError::limits_exceeded("x"), CallError::timed_out("x"), NotTaken::Stopping.into()] {
+            assert!(ErrorName::try_from(error.name().as_str()).is_ok(), "{error}");
+        }
+    }
+}

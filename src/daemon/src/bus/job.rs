@@ -1,0 +1,106 @@
+//! `org.mirrorkeeper1.Job`: work that may outlast a method call. A finished job stays for five minutes (the engine's clock).
+
+use super::gate::Gate;
+use super::{Exported, path, wire};
+use mirrorkeeper_core::ids::JobId;
+use mirrorkeeper_core::snapshot::{JobView, StepView};
+use tokio::sync::watch;
+use zbus::object_server::SignalEmitter;
+use zbus::{OwnedObjectPath, interface};
+
+/// Step code, why, command line, exit status or −1, result word: `(sssis)`.
+type WireStep = (String, String, String, i32, String);
+
+/// A job object.
+pub struct Job {
+    view: watch::Receiver<(JobId, JobView)>,
+}
+
+impl Job {
+    fn show<T>(&self, value: impl FnOnce(&JobView) -> T) -> T {
+        value(&self.view.borrow().1)
+    }
+}
+
+impl Exported for Job {
+    type View = (JobId, JobView);
+
+    fn new(view: watch::Receiver<Self::View>, _: Gate) -> Self {
+        Self { view }
+    }
+
+    fn path((id, _): &Self::View) -> OwnedObjectPath {
+        path::job(*id)
+    }
+
+    fn is_progress(property: &str, _: &Self::View, _: &Self::View) -> bool {
+        matches!(property, "Progress" | "RateBytes")
+    }
+}
+
+#[interface(name = "org.mirrorkeeper1.Job", introspection_docs = false)]
+impl Job {
+    #[zbus(property)]
+    fn operation(&self) -> &'static str {
+        self.show(|j| j.operation.word())
+    }
+
+    #[zbus(property)]
+    fn object(&self) -> OwnedObjectPath {
+        self.show(|j| path::object(&j.object))
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.show(|j| j.state.word())
+    }
+
+    #[zbus(property)]
+    fn progress(&self) -> f64 {
+        self.show(|j| j.progress.map_or(0.0, wire::ratio))
+    }
+
+    #[zbus(property)]
+    fn progress_valid(&self) -> bool {
+        self.show(|j| j.progress.is_some())
+    }
+
+    #[zbus(property)]
+    fn rate_bytes(&self) -> u64 {
+        self.show(|j| j.rate)
+    }
+
+    #[zbus(property, name = "StartedAtUSec")]
+    fn started_at_usec(&self) -> u64 {
+        self.show(|j| j.started.0)
+    }
+
+    #[zbus(property, name = "ExpectedEndAtUSec")]
+    fn expected_end_at_usec(&self) -> u64 {
+        self.show(|j| j.expected_end.0)
+    }
+
+    #[zbus(property, name = "StartedByUID")]
+    fn started_by_uid(&self) -> u32 {
+        self.show(|j| j.uid)
+    }
+
+    #[zbus(property)]
+    fn steps(&self) -> Vec<WireStep> {
+        self.show(|j| j.steps.iter().map(wire_step).collect())
+    }
+
+    #[zbus(property)]
+    fn error(&self) -> String {
+        self.show(|j| wire::text(&j.error))
+    }
+
+    /// The job ended.
+    #[zbus(signal)]
+    pub async fn completed(emitter: &SignalEmitter<'_>, success: bool, error: &str) -> zbus::Result<()>;
+}
+
+fn wire_step(step: &StepView) -> WireStep {
+    let (code, result) = (step.code.to_owned(), step.result.to_owned());
+    (code, wire::text(&step.why), wire::text(&step.command), step.exit, result)
+}

@@ -1,0 +1,196 @@
+//! `org.mirrorkeeper1.Mirror`: one mirrored logical volume, or one that was mirrored and lost its legs.
+
+use super::error::CallError;
+use super::gate::Gate;
+use super::{Exported, path, wire};
+use mirrorkeeper_core::ids::LvUuid;
+use mirrorkeeper_core::input::{Command, Refusal};
+use mirrorkeeper_core::observation::SyncAction;
+use mirrorkeeper_core::snapshot::{LegView, MirrorView};
+use std::collections::HashMap;
+use tokio::sync::watch;
+use zbus::message::Header;
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
+
+/// PV UUID, device, target, state, ratio in sync, details: `(ssosda{sv})`.
+type WireLeg = (String, String, OwnedObjectPath, String, f64, HashMap<String, OwnedVariant>);
+
+/// A mirror object. Its path comes from the name on the bus, which is the key in the snapshot.
+pub struct Mirror {
+    view: watch::Receiver<(String, MirrorView)>,
+    gate: Gate,
+}
+
+impl Mirror {
+    fn show<T>(&self, value: impl FnOnce(&MirrorView) -> T) -> T {
+        value(&self.view.borrow().1)
+    }
+}
+
+impl Exported for Mirror {
+    type View = (String, MirrorView);
+
+    const UNANNOUNCED: &'static [&'static str] = &["ObservedAtUSec"];
+
+    fn new(view: watch::Receiver<Self::View>, gate: Gate) -> Self {
+        Self { view, gate }
+    }
+
+    fn path((name, _): &Self::View) -> OwnedObjectPath {
+        path::mirror(name)
+    }
+
+    fn is_progress(property: &str, (_, old): &Self::View, (_, new): &Self::View) -> bool {
+        match property {
+            "SyncRatio" | "SyncRateBytes" | "SyncRemainingUSec" => true,
+            "Legs" => without_ratios(&old.legs) == without_ratios(&new.legs),
+            _ => false,
+        }
+    }
+}
+
+#[interface(name = "org.mirrorkeeper1.Mirror", introspection_docs = false)]
+impl Mirror {
+    #[zbus(property)]
+    fn name(&self) -> String {
+        self.show(|m| wire::text(&m.name))
+    }
+
+    #[zbus(property)]
+    fn uuid(&self) -> String {
+        self.show(|m| wire::text(&m.uuid))
+    }
+
+    #[zbus(property, name = "Type")]
+    fn kind(&self) -> String {
+        self.show(|m| wire::text(&m.kind))
+    }
+
+    #[zbus(property)]
+    fn log(&self) -> String {
+        self.show(|m| wire::text(&m.log))
+    }
+
+    #[zbus(property)]
+    fn size_bytes(&self) -> u64 {
+        self.show(|m| m.size)
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.show(|m| m.state.word())
+    }
+
+    #[zbus(property)]
+    fn copies_wanted(&self) -> u32 {
+        self.show(|m| m.copies_wanted)
+    }
+
+    #[zbus(property)]
+    fn copies_in_sync(&self) -> u32 {
+        self.show(|m| m.copies_in_sync)
+    }
+
+    #[zbus(property)]
+    fn sync_action(&self) -> &'static str {
+        self.show(|m| match m.action {
+            Some(SyncAction::Idle) => "idle",
+            Some(SyncAction::Resync) => "resync",
+            Some(SyncAction::Recover) => "recover",
+            Some(SyncAction::Check) => "check",
+            Some(SyncAction::Repair) => "repair",
+            Some(SyncAction::Frozen) => "frozen",
+            Some(SyncAction::Other(_)) | None => "none",
+        })
+    }
+
+    #[zbus(property)]
+    fn sync_ratio(&self) -> f64 {
+        self.show(|m| wire::ratio(m.ratio))
+    }
+
+    #[zbus(property)]
+    fn sync_rate_bytes(&self) -> u64 {
+        self.show(|m| m.rate)
+    }
+
+    #[zbus(property, name = "SyncRemainingUSec")]
+    fn sync_remaining_usec(&self) -> u64 {
+        self.show(|m| wire::micros_or_max(m.remaining))
+    }
+
+    #[zbus(property)]
+    fn legs(&self) -> Vec<WireLeg> {
+        self.show(|m| m.legs.iter().map(wire_leg).collect())
+    }
+
+    #[zbus(property)]
+    fn mismatch_count(&self) -> u64 {
+        self.show(|m| m.mismatches)
+    }
+
+    #[zbus(property, name = "LastCheckAtUSec")]
+    fn last_check_at_usec(&self) -> u64 {
+        self.show(|m| m.last_check.0)
+    }
+
+    #[zbus(property, name = "DegradedSinceUSec")]
+    fn degraded_since_usec(&self) -> u64 {
+        self.show(|m| m.degraded_since.0)
+    }
+
+    #[zbus(property)]
+    fn hold(&self) -> &'static str {
+        self.show(|m| m.hold.map_or("", |hold| hold.word()))
+    }
+
+    #[zbus(property)]
+    fn hold_details(&self) -> HashMap<String, OwnedVariant> {
+        self.show(|m| wire::details(&m.hold_details))
+    }
+
+    #[zbus(property)]
+    fn managed(&self) -> bool {
+        self.show(|m| m.unmanaged.is_none())
+    }
+
+    #[zbus(property)]
+    fn unmanaged_reason(&self) -> &'static str {
+        self.show(|m| m.unmanaged.map_or("", |reason| reason.word()))
+    }
+
+    #[zbus(property(emits_changed_signal = "false"), name = "ObservedAtUSec")]
+    fn observed_at_usec(&self) -> u64 {
+        self.show(|m| m.observed_at.0)
+    }
+
+    #[zbus(out_args("job"))]
+    async fn heal(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<OwnedObjectPath, CallError> {
+        let uuid = self.show(|m| m.uuid.clone());
+        let command = |uid| match LvUuid::parse(&uuid) {
+            Ok(mirror) => Ok(Command::Heal { mirror, uid }),
+            Err(error) => Err(Refusal::NotManaged(format!("its LVM UUID is not known yet: {error}")).into()),
+        };
+        self.gate.ask_for_job(connection, &call, command).await
+    }
+}
+
+fn wire_leg(leg: &LegView) -> WireLeg {
+    (
+        wire::text(&leg.pv),
+        wire::text(&leg.device),
+        leg.target.as_ref().map_or_else(path::none, path::target),
+        leg.state.word().to_owned(),
+        wire::ratio(leg.ratio),
+        wire::details(&leg.details),
+    )
+}
+
+/// Legs with their ratios made equal, to see whether anything else differs.
+fn without_ratios(legs: &[LegView]) -> Vec<LegView> {
+    legs.iter().cloned().map(|leg| LegView { ratio: 0.0, ..leg }).collect()
+}

@@ -1,0 +1,81 @@
+//! Values of the read model as D-Bus values. Every conversion here succeeds: a string that D-Bus cannot carry is changed
+//! rather than refused, because a getter that fails would drop its property from every listing.
+
+use mirrorkeeper_core::snapshot::{Details, Value};
+use mirrorkeeper_core::time::Wall;
+use std::collections::HashMap;
+use std::time::Duration;
+use zbus::{OwnedVariant, Variant};
+
+/// A string without the one character that D-Bus forbids. Tools may print anything.
+pub fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// A ratio of 0.0–1.0, whatever was divided by what.
+pub fn ratio(ratio: f64) -> f64 {
+    if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, 1.0) }
+}
+
+/// Microseconds; the largest number for "not known" and "until it returns".
+pub fn micros_or_max(duration: Option<Duration>) -> u64 {
+    duration.and_then(|d| u64::try_from(d.as_micros()).ok()).unwrap_or(u64::MAX)
+}
+
+/// Microseconds since 1970; 0 for never.
+pub fn micros_or_never(at: Option<Wall>) -> u64 {
+    at.map_or(0, |at| at.0)
+}
+
+/// `a{sv}`.
+pub fn details(details: &Details) -> HashMap<String, OwnedVariant> {
+    details.iter().filter_map(|(name, value)| Some(((*name).to_owned(), variant(value)?))).collect()
+}
+
+/// Always `Some`: only file descriptors can fail to become an owned variant.
+fn variant(value: &Value) -> Option<OwnedVariant> {
+    let variant = match value {
+        Value::Bool(yes) => Variant::from(*yes),
+        Value::U32(number) => Variant::from(*number),
+        Value::U64(number) => Variant::from(*number),
+        Value::F64(number) => Variant::from(*number),
+        Value::Str(string) => Variant::from(text(string)),
+        Value::Strs(strings) => Variant::from(strings.iter().map(|s| text(s)).collect::<Vec<_>>()),
+    };
+    OwnedVariant::try_from(variant).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dbus_cannot_carry_is_changed() {
+        assert_eq!(text("a\0b"), "a\u{fffd}b");
+        assert_eq!([ratio(f64::NAN), ratio(-0.5), ratio(1.5), ratio(0.25)], [0.0, 0.0, 1.0, 0.25]);
+    }
+
+    #[test]
+    fn unknown_durations_are_the_largest_number() {
+        assert_eq!(micros_or_max(None), u64::MAX);
+        assert_eq!(micros_or_max(Some(Duration::MAX)), u64::MAX);
+        assert_eq!(micros_or_max(Some(Duration::from_millis(2))), 2000);
+        assert_eq!((micros_or_never(None), micros_or_never(Some(Wall(7)))), (0, 7));
+    }
+
+    #[test]
+    fn details_keep_their_types() {
+        let all = Details::from([
+            ("bool", Value::Bool(true)),
+            ("u32", Value::U32(1)),
+            ("u64", Value::U64(2)),
+            ("f64", Value::F64(0.5)),
+            ("str", Value::from("a\0")),
+            ("strs", Value::Strs(vec!["x".to_owned()])),
+        ]);
+        let wire = details(&all);
+        let signature = |name: &str| wire[name].value_signature().to_string();
+        assert_eq!(wire.len(), 6);
+        assert_eq!(["bool", "u32", "u64", "f64", "str", "strs"].map(signature), ["b", "u", "t", "d", "s", "as"]);
+    }
+}

@@ -1,0 +1,104 @@
+//! `dbus/*.xml` against the running service, member by member, and every property's value through the client crate.
+
+use crate::support::*;
+use mirrorkeeper_client::{Client, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use zbus_xml::{Annotation, Arg, Interface, Node};
+
+/// Interfaces zbus adds to every object.
+const STANDARD: &str = "org.freedesktop.DBus.";
+
+/// Each member of an interface with everything a caller can depend on.
+fn members(interface: &Interface<'_>) -> BTreeMap<String, String> {
+    let notes = |notes: &[Annotation<'_>]| {
+        notes.iter().map(|note| format!(" [{}={}]", note.name(), note.value())).collect::<String>()
+    };
+    let args = |args: &[Arg<'_>]| {
+        let arg = |arg: &Arg<'_>| {
+            format!(" {:?} {}:{}{}", arg.direction(), arg.name().unwrap_or("?"), arg.ty(), notes(arg.annotations()))
+        };
+        args.iter().map(arg).collect::<String>()
+    };
+    let mut members = BTreeMap::new();
+    for property in interface.properties() {
+        let value = format!("{} {:?}{}", property.ty(), property.access(), notes(property.annotations()));
+        members.insert(format!("property {}", property.name()), value);
+    }
+    for method in interface.methods() {
+        members.insert(format!("method {}", method.name()), args(method.args()) + &notes(method.annotations()));
+    }
+    for signal in interface.signals() {
+        members.insert(format!("signal {}", signal.name()), args(signal.args()) + &notes(signal.annotations()));
+    }
+    let own: Vec<_> = interface.annotations().cloned().collect();
+    members.insert("interface".to_owned(), notes(&own));
+    members
+}
+
+#[tokio::test]
+async fn the_service_is_what_the_xml_files_say() {
+    let service = Service::start(world()).await;
+    let client = service.bus.client().await;
+    for (name, path) in [("Manager", "/org/mirrorkeeper1"), ("Target", TARGET), ("Mirror", MIRROR), ("Job", JOB)] {
+        let file = format!("{}/../../dbus/org.mirrorkeeper1.{name}.xml", env!("CARGO_MANIFEST_DIR"));
+        let (written, warnings) = Node::from_reader_with_warnings(std::fs::File::open(&file).unwrap()).unwrap();
+        assert!(warnings.is_empty(), "{file}: {warnings:?}");
+
+        let introspectable = Some("org.freedesktop.DBus.Introspectable");
+        let reply = client.call_method(Some("org.mirrorkeeper1"), path, introspectable, "Introspect", &()).await;
+        let xml: String = reply.unwrap().body().deserialize().unwrap();
+        let live = Node::from_reader(xml.as_bytes()).unwrap();
+        let ours = live.interfaces().iter().filter(|i| !i.name().as_str().starts_with(STANDARD)).collect::<Vec<_>>();
+
+        assert_eq!(written.interfaces().len(), 1, "{file}");
+        assert_eq!(ours.len(), 1, "one interface per object: {path}");
+        assert_eq!(ours[0].name(), written.interfaces()[0].name());
+        assert_eq!(members(ours[0]), members(&written.interfaces()[0]), "left: the service, right: {file}");
+    }
+}
+
+#[tokio::test]
+async fn managed_objects_are_those_of_the_snapshot_and_read_back_as_they_are() {
+    let service = Service::start(world()).await;
+    let status = Client::connect(Some(&service.bus.address())).await.unwrap().status().await.unwrap();
+
+    let paths: BTreeSet<&str> = status.targets.keys().map(String::as_str).collect();
+    assert_eq!(paths, BTreeSet::from([TARGET, &TARGET.replace("2e1_3a", "2e2_3a")]));
+    assert_eq!(status.mirrors.keys().collect::<Vec<_>>(), [MIRROR]);
+    assert_eq!(status.jobs.keys().collect::<Vec<_>>(), [JOB]);
+
+    assert_eq!((status.manager.state.as_str(), status.manager.mirrors, status.manager.targets), ("redundant", 1, 2));
+    assert_eq!(status.manager.version, env!("CARGO_PKG_VERSION"));
+    let target = &status.targets[TARGET];
+    assert_eq!((target.portal.as_str(), target.startup.as_str(), target.session_id), ("10.0.0.1:3260", "none", 1));
+    assert_eq!((target.replacement_timeout_sec, target.configured_replacement_timeout_sec), (10, -2));
+    assert_eq!((target.stall_estimate_usec, target.detect_timeout_usec), (u64::MAX, 0));
+    let mirror = &status.mirrors[MIRROR];
+    assert_eq!((mirror.sync_action.as_str(), mirror.sync_ratio, mirror.sync_remaining_usec), ("none", 1.0, 0));
+    assert_eq!((mirror.hold.as_str(), mirror.managed, mirror.unmanaged_reason.as_str()), ("", true, ""));
+    assert_eq!(mirror.legs[0].target.as_str(), TARGET);
+    assert_eq!(mirror.legs[0].details["events"], Value::Uint(7));
+    let job = &status.jobs[JOB];
+    assert_eq!((job.object.as_str(), job.progress_valid, job.steps[0].exit), (MIRROR, false, -1));
+}
+
+#[tokio::test]
+async fn the_word_for_none_is_as_in_the_contract() {
+    let mut snapshot = world();
+    let target = snapshot.targets.get_mut(&key(1)).unwrap();
+    (target.sid, target.replacement_timeout, target.configured_timeout) = (None, None, Some(-1));
+    target.last_error = "nul \0 in a tool's output".to_owned();
+    let mirror = snapshot.mirrors.get_mut("vg0/lv").unwrap();
+    (mirror.remaining, mirror.ratio) = (None, f64::NAN);
+    mirror.legs[1].target = None;
+    let service = Service::start(snapshot).await;
+    let status = Client::connect(Some(&service.bus.address())).await.unwrap().status().await.unwrap();
+
+    let target = &status.targets[TARGET];
+    assert_eq!((target.session_id, target.next_attempt_at_usec), (-1, 0));
+    assert_eq!((target.replacement_timeout_sec, target.configured_replacement_timeout_sec), (-2, -1));
+    assert_eq!(target.last_error, "nul \u{fffd} in a tool's output");
+    let mirror = &status.mirrors[MIRROR];
+    assert_eq!((mirror.sync_remaining_usec, mirror.sync_ratio), (u64::MAX, 0.0));
+    assert_eq!(mirror.legs[1].target.as_str(), "/");
+}

@@ -1,0 +1,13 @@
+//! The D-Bus contract, tested on a private bus with a stand-in for the loop: what is served, what is announced and when,
+//! and how the service lives with its bus and its callers.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise; clippy only knows that of #[test] functions"
+)]
+
+mod calls;
+mod introspection;
+mod life;
+mod signals;
+mod support;
