@@ -1,0 +1,8 @@
+//! Kernel multicasts that say "look again": iSCSI events and uevents.
+//!
+//! Wake-ups only; the truth is in sysfs (`facts/iscsi.md` 2 and 7). Must never log a payload: login responses may
+//! carry CHAP text. Never sends anything.
+
+pub mod iscsi;
+mod socket;
+pub mod uevent;

@@ -1,0 +1,84 @@
+//! A block device opened for direct reading.
+
+use super::leg::Source;
+use crate::error::{Error, Result};
+use crate::{Roots, sysfs};
+use nix::libc;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+
+/// What O_DIRECT wants of offsets, lengths and memory, whatever the device's sector size.
+const BLOCK: usize = 4096;
+
+nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+
+/// An open device.
+pub struct Device {
+    file: File,
+    name: String,
+    size: u64,
+}
+
+impl Device {
+    /// Opens `/dev/NAME` for reading past the page cache. May wait for the device.
+    ///
+    /// # Errors
+    /// When the name leaves `/dev`, or it is no block device, or cannot be opened.
+    pub fn open(roots: &Roots, name: &str) -> Result<Self> {
+        if !sysfs::is_kernel_name(name) {
+            return Err(Error::malformed(format!("device {name:?}"), "not a kernel name"));
+        }
+        let path = roots.dev.join(name);
+        let fail = |e| Error::io(format!("open {}", path.display()), e);
+        // O_CLOEXEC comes with std.
+        let file = File::options().read(true).custom_flags(libc::O_DIRECT).open(&path).map_err(fail)?;
+        if !file.metadata().map_err(fail)?.file_type().is_block_device() {
+            return Err(Error::malformed(path.display().to_string(), "no block device"));
+        }
+        let mut size = 0;
+        // SAFETY: BLKGETSIZE64 writes one u64 to the address given, which is that of a live u64.
+        unsafe { blkgetsize64(file.as_raw_fd(), &mut size) }
+            .map_err(|e| Error::io(format!("size of {}", path.display()), e.into()))?;
+        Ok(Self { file, name: name.to_owned(), size })
+    }
+}
+
+impl Source for Device {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, String> {
+        let why = |e: &dyn std::fmt::Display| format!("read {length} bytes at {offset} of {}: {e}", self.name);
+        let inside = offset.checked_add(length as u64).is_some_and(|end| end <= self.size);
+        if !inside {
+            return Err(why(&format!("beyond its end at {}", self.size)));
+        }
+        let skip = (offset % BLOCK as u64) as usize;
+        let wanted = (skip + length).next_multiple_of(BLOCK);
+        // One block more than needed, so that an aligned window of the wanted length fits wherever memory begins.
+        let mut memory = vec![0_u8; wanted + BLOCK];
+        let align = memory.as_ptr().align_offset(BLOCK);
+        let window = memory.get_mut(align..align.saturating_add(wanted)).ok_or_else(|| why(&"memory not alignable"))?;
+        let got = read_full(&self.file, window, offset - skip as u64).map_err(|e| why(&e))?;
+        let bytes = window.get(skip..skip + length).filter(|_| got >= skip + length);
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| why(&"ends early"))
+    }
+}
+
+/// Reads until the window is full or the device ends; the last block of a device need not be whole.
+fn read_full(file: &File, window: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < window.len() {
+        match file.read_at(&mut window[got..], offset + got as u64) {
+            Ok(0) => break,
+            // A partial direct read ends on a sector; going on from there keeps sector alignment.
+            Ok(n) => got += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(got)
+}

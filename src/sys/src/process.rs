@@ -1,0 +1,158 @@
+//! Processes as procfs shows them: which iscsid looks after the sessions, and whether an LVM command is at work.
+
+use crate::error::{Error, Result};
+use crate::{Roots, text};
+use mirrorkeeper_core::observation::ProcessObs;
+use std::fs;
+
+/// LVM verbs that can leave a device suspended for a moment, or mend one that is. Reports are not among them: one of
+/// our own must not look like somebody at work.
+const LVM_VERBS: [&str; 32] = [
+    "lvchange",
+    "lvconvert",
+    "lvcreate",
+    "lvextend",
+    "lvpoll",
+    "lvreduce",
+    "lvremove",
+    "lvrename",
+    "lvresize",
+    "pvchange",
+    "pvcreate",
+    "pvmove",
+    "pvremove",
+    "pvresize",
+    "pvscan",
+    "vgcfgrestore",
+    "vgchange",
+    "vgck",
+    "vgconvert",
+    "vgcreate",
+    "vgexport",
+    "vgextend",
+    "vgimport",
+    "vgimportclone",
+    "vgimportdevices",
+    "vgmerge",
+    "vgmknodes",
+    "vgreduce",
+    "vgremove",
+    "vgrename",
+    "vgscan",
+    "vgsplit",
+];
+
+/// The iscsid in charge: the one its pid file names, else the youngest process of that name (it forks a logger first).
+pub fn iscsid(roots: &Roots) -> Result<Option<ProcessObs>> {
+    let named = text::optional(&roots.run.join("iscsid.pid"))?.and_then(|pid| pid.parse().ok());
+    if let Some(process) = named.and_then(|pid| alive(roots, pid, "iscsid")) {
+        return Ok(Some(process));
+    }
+    let found = pids(roots)?.into_iter().filter_map(|pid| alive(roots, pid, "iscsid"));
+    Ok(found.max_by_key(|p| (p.start, p.pid)))
+}
+
+/// Whether a process runs an LVM command that changes something. dmeventd's own repairs run inside dmeventd and
+/// cannot be seen.
+pub fn lvm_running(roots: &Roots) -> Result<bool> {
+    Ok(pids(roots)?.into_iter().any(|pid| {
+        let comm = text::read(&roots.proc.join(pid.to_string()).join("comm")).unwrap_or_default();
+        // `lvm` alone says nothing: the verb is its first argument, and without one it is an interactive shell.
+        let at_work = match comm.as_str() {
+            "lvm" => argument(roots, pid).is_none_or(|verb| LVM_VERBS.contains(&verb.as_str())),
+            verb => LVM_VERBS.contains(&verb),
+        };
+        at_work && alive(roots, pid, &comm).is_some()
+    }))
+}
+
+fn pids(roots: &Roots) -> Result<Vec<u32>> {
+    let entries = fs::read_dir(&roots.proc).map_err(|e| Error::io(format!("list {}", roots.proc.display()), e))?;
+    Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// The process of that id, if it has that name and is no zombie.
+fn alive(roots: &Roots, pid: u32, comm: &str) -> Option<ProcessObs> {
+    let stat = text::read(&roots.proc.join(pid.to_string()).join("stat")).ok()?;
+    let (name, state, start) = stat_fields(&stat)?;
+    (name == comm && !matches!(state, "Z" | "X")).then_some(ProcessObs { pid, start })
+}
+
+/// Name, state and start time (fields 2, 3 and 22) of `/proc/PID/stat`. The name stands in parentheses and may hold
+/// spaces and parentheses itself, so fields are counted from the last one.
+fn stat_fields(stat: &str) -> Option<(&str, &str, u64)> {
+    let (head, tail) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    let mut fields = tail.split_whitespace();
+    let state = fields.next()?;
+    Some((name, state, fields.nth(18)?.parse().ok()?))
+}
+
+fn argument(roots: &Roots, pid: u32) -> Option<String> {
+    let line = fs::read(roots.proc.join(pid.to_string()).join("cmdline")).ok()?;
+    let word = line.split(|b| *b == 0).nth(1).filter(|w| !w.is_empty())?;
+    Some(String::from_utf8_lossy(word).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+
+    fn stat(pid: u32, comm: &str, state: &str, start: u64) -> String {
+        format!("{pid} ({comm}) {state} 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 10 -10 1 0 {start} 1000 100")
+    }
+
+    fn process(dir: &TempDir, pid: u32, comm: &str, state: &str, start: u64, cmdline: &str) {
+        dir.write(&format!("proc/{pid}/comm"), comm);
+        dir.write(&format!("proc/{pid}/stat"), &stat(pid, comm, state, start));
+        dir.write(&format!("proc/{pid}/cmdline"), cmdline);
+    }
+
+    #[test]
+    fn stat_is_read_past_any_name() {
+        assert_eq!(stat_fields(&stat(7, "a) R 1 (b", "S", 99)), Some(("a) R 1 (b", "S", 99)));
+        for broken in ["", "1", "1 (x", "1 (x)", "1 (x) S 1 2", ")("] {
+            assert_eq!(stat_fields(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn iscsid_comes_from_its_pid_file_when_that_is_true() {
+        let dir = TempDir::new();
+        let roots = Roots::under(dir.path());
+        process(&dir, 10, "iscsid", "S", 500, "");
+        process(&dir, 11, "iscsid", "S", 500, "");
+        process(&dir, 12, "sshd", "S", 900, "");
+        assert_eq!(iscsid(&roots).unwrap(), Some(ProcessObs { pid: 11, start: 500 }), "the younger one");
+        dir.write("run/iscsid.pid", "10\n");
+        assert_eq!(iscsid(&roots).unwrap(), Some(ProcessObs { pid: 10, start: 500 }));
+        dir.write("run/iscsid.pid", "12\n");
+        assert_eq!(iscsid(&roots).unwrap(), Some(ProcessObs { pid: 11, start: 500 }), "a stale pid file");
+    }
+
+    #[test]
+    fn nobody_is_iscsid() {
+        let dir = TempDir::new();
+        process(&dir, 10, "iscsid", "Z", 500, "");
+        assert_eq!(iscsid(&Roots::under(dir.path())).unwrap(), None);
+    }
+
+    #[test]
+    fn only_living_lvm_commands_that_change_something_count() {
+        let table = [
+            ("lvm", "S", "/usr/sbin/lvm\0lvchange\0--refresh\0", true),
+            ("lvm", "S", "/usr/sbin/lvm\0fullreport\0-a\0", false),
+            ("lvm", "S", "lvm\0", true),
+            ("lvconvert", "D", "lvconvert\0", true),
+            ("lvconvert", "Z", "", false),
+            ("lvs", "S", "lvs\0", false),
+            ("pvestatd", "S", "pvestatd\0", false),
+        ];
+        for (comm, state, cmdline, wanted) in table {
+            let dir = TempDir::new();
+            process(&dir, 10, comm, state, 1, cmdline);
+            assert_eq!(lvm_running(&Roots::under(dir.path())).unwrap(), wanted, "{comm} {state} {cmdline:?}");
+        }
+    }
+}
