@@ -1,0 +1,149 @@
+//! The command line of the daemon: few words, since it works without any.
+
+use crate::publish::Bus;
+use std::path::PathBuf;
+use tracing::level_filters::LevelFilter;
+
+/// Text of `--help`.
+pub const HELP: &str = "\
+mirrorkeeperd keeps LVM mirrors over iSCSI servers redundant.
+
+Usage: mirrorkeeperd [OPTIONS]
+
+  --bus ADDRESS|system|session  bus to publish on (default: system)
+  --state-dir DIR               where the ledger lives (default: /var/lib/mirrorkeeper)
+  --log LEVEL                   error, warn, info, debug or trace (default: info)
+  --version                     print the version
+  --help                        print this text
+
+Run as root, normally by mirrorkeeper.service. Without a bus, without iSCSI and
+without LVM it goes on with what there is.
+";
+
+/// Where the unit's StateDirectory= is.
+const STATE_DIR: &str = "/var/lib/mirrorkeeper";
+
+/// How to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cli {
+    /// Which bus.
+    pub bus: Bus,
+    /// Directory of the ledger.
+    pub state_dir: PathBuf,
+    /// What to log.
+    pub log: LevelFilter,
+}
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Be the daemon.
+    Run(Cli),
+    /// Print the version.
+    Version,
+    /// Print the options.
+    Help,
+}
+
+/// Why a command line is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadArgument {
+    /// No such option.
+    #[error("unknown argument {0:?}")]
+    Unknown(String),
+    /// The option needs a value.
+    #[error("{0} needs a value")]
+    NoValue(String),
+    /// The value makes no sense.
+    #[error("{option} {value:?}: {why}")]
+    Value {
+        /// Option.
+        option: &'static str,
+        /// Value given.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl Command {
+    /// Reads the arguments, without the program's name. `--option VALUE` and `--option=VALUE` are the same.
+    ///
+    /// # Errors
+    /// At the first argument that cannot be used.
+    pub fn parse(arguments: &[String]) -> Result<Self, BadArgument> {
+        let mut cli = Cli { bus: Bus::System, state_dir: STATE_DIR.into(), log: LevelFilter::INFO };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let (option, inline) = match argument.split_once('=') {
+                Some((option, value)) => (option, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            let mut value =
+                || inline.clone().or_else(|| rest.next().cloned()).ok_or(BadArgument::NoValue(option.into()));
+            match option {
+                "--help" | "-h" => return Ok(Self::Help),
+                "--version" | "-V" => return Ok(Self::Version),
+                "--bus" => cli.bus = bus(&value()?)?,
+                "--state-dir" => cli.state_dir = value()?.into(),
+                "--log" => {
+                    let value = value()?;
+                    let why = "not a level; use error, warn, info, debug or trace";
+                    cli.log = value.parse().map_err(|_| BadArgument::Value { option: "--log", value, why })?;
+                }
+                _ => return Err(BadArgument::Unknown(argument.clone())),
+            }
+        }
+        Ok(Self::Run(cli))
+    }
+}
+
+fn bus(text: &str) -> Result<Bus, BadArgument> {
+    let bad = |why| BadArgument::Value { option: "--bus", value: text.to_owned(), why };
+    match text {
+        "system" => Ok(Bus::System),
+        "session" => std::env::var("DBUS_SESSION_BUS_ADDRESS")
+            .map(Bus::Address)
+            .map_err(|_| bad("there is no DBUS_SESSION_BUS_ADDRESS in the environment")),
+        address if address.contains(':') => Ok(Bus::Address(address.to_owned())),
+        _ => Err(bad("neither `system`, `session` nor a D-Bus address such as unix:path=/run/bus")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        Command::parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_unit() {
+        let cli = Cli { bus: Bus::System, state_dir: STATE_DIR.into(), log: LevelFilter::INFO };
+        assert_eq!(parse(""), Ok(Command::Run(cli)));
+    }
+
+    #[test]
+    fn values_follow_or_are_joined() {
+        let cli = Cli { bus: Bus::Address("unix:path=/b".into()), state_dir: "/s".into(), log: LevelFilter::DEBUG };
+        assert_eq!(parse("--bus unix:path=/b --state-dir /s --log debug"), Ok(Command::Run(cli.clone())));
+        assert_eq!(parse("--bus=unix:path=/b --state-dir=/s --log=debug"), Ok(Command::Run(cli)));
+        assert_eq!(parse("--bus system --version"), Ok(Command::Version));
+        assert_eq!(parse("-h"), Ok(Command::Help));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let cases = [
+            ("--frob", "unknown argument \"--frob\""),
+            ("--bus", "--bus needs a value"),
+            ("--bus x", "\"x\""),
+            ("--log loud", "\"loud\""),
+        ];
+        for (line, why) in cases {
+            let said = parse(line).unwrap_err();
+            assert!(said.contains(why), "{line}: {said}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The only place that reads the clocks, and the one timer of the loop.
+//!
+//! The timer is a timerfd on CLOCK_BOOTTIME, the clock of [`Mono`]: it counts while the machine sleeps, and wakes the
+//! process once. tokio's timer wheel does neither: it wakes three times for one deadline half a minute away.
+
+use mirrorkeeper_core::time::{Mono, Now, Wall};
+use nix::errno::Errno;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::{ClockId, clock_gettime};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What time it is. Linux has had both clocks since 2.6.39; a failure would read as zero.
+pub fn now() -> Now {
+    let micros = |clock| {
+        let time = clock_gettime(clock).map(Duration::from).unwrap_or_default();
+        u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    };
+    Now { mono: Mono(micros(ClockId::CLOCK_BOOTTIME)), wall: Wall(micros(ClockId::CLOCK_REALTIME)) }
+}
+
+struct Fd(TimerFd);
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Waits for a moment that may be moved as often as wanted.
+pub struct Timer {
+    fd: AsyncFd<Fd>,
+    set: Option<Mono>,
+}
+
+impl Timer {
+    /// A timer that is not set. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let fd = TimerFd::new(timerfd::ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        // SAFETY: `Fd` keeps its one descriptor open for as long as it lives and always names that one.
+        let fd = unsafe { AsyncFd::register_with_interest(Fd(fd), Interest::READABLE) }.map_err(io::Error::from)?;
+        Ok(Self { fd, set: None })
+    }
+
+    /// Waits until `by`. Dropping the future loses nothing.
+    pub async fn until(&mut self, by: Mono) -> io::Result<()> {
+        if self.set != Some(by) {
+            // Zero would mean never.
+            let moment = TimeSpec::from_duration(Duration::from_micros(by.0.max(1)));
+            self.fd.get_ref().0.set(Expiration::OneShot(moment), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            self.set = Some(by);
+        }
+        loop {
+            let mut ready = self.fd.readable().await?;
+            // Readiness may be left over from a moment that was moved; then there is nothing to read.
+            match self.fd.get_ref().0.wait() {
+                Err(Errno::EAGAIN) => ready.clear_ready(),
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    ready.clear_ready();
+                    self.set = None;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn it_does_not_wake_early_and_a_moment_that_is_past_is_now() {
+        let mut timer = Timer::new().unwrap();
+        let by = now().mono.after(SOON);
+        timer.until(by).await.unwrap();
+        assert!(now().mono >= by);
+        timer.until(Mono(0)).await.unwrap();
+        timer.until(by).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_moment_that_was_moved_does_not_wake() {
+        let mut timer = Timer::new().unwrap();
+        let first = now().mono.after(SOON);
+        tokio::select! {
+            biased;
+            _ = timer.until(first) => panic!("too early"),
+            () = std::future::ready(()) => {}
+        }
+        let second = first.after(SOON);
+        timer.until(second).await.unwrap();
+        assert!(now().mono >= second);
+    }
+}

@@ -1,0 +1,142 @@
+//! Putting the parts together, once.
+
+use crate::bus::auth::RootOnly;
+use crate::cli::Cli;
+use crate::clock;
+use crate::execute::{Executor, Readers};
+use crate::ledgerfile::{self, Locked, Saver};
+use crate::link;
+use crate::publish::{self, Status};
+use crate::reactor::{Ends, Machine, Reactor, Signal, WakeUp, Work};
+use crate::sense::Sensors;
+use crate::systemd::Notifier;
+use mirrorkeeper_core::engine::Engine;
+use mirrorkeeper_core::observation::KernelView;
+use mirrorkeeper_core::settings::Settings;
+use mirrorkeeper_core::time::{Mono, Now};
+use mirrorkeeper_sys::Roots;
+use mirrorkeeper_sys::observe::Observer;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// Results that may wait for the loop. There are never more than operations under way; whoever has one more waits.
+const RESULTS: usize = 64;
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Two that heal the same mirrors would each undo the other's safety.
+    #[error("another mirrorkeeperd uses {}; two must not run", .0.display())]
+    StateInUse(PathBuf),
+    /// As above, by the name on the bus.
+    #[error("another mirrorkeeperd owns {}; two must not run", crate::bus::NAME)]
+    NameInUse,
+    /// There is no timer.
+    #[error("making a timer: {0}")]
+    Timer(io::Error),
+    /// Signals cannot be received.
+    #[error("watching for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Runs until a signal says stop.
+///
+/// # Errors
+/// When it cannot start, or another instance runs. All else is lived with.
+pub async fn run(cli: Cli) -> Result<(), DaemonError> {
+    if !nix::unistd::geteuid().is_root() {
+        tracing::warn!("not root: only what everybody may see is observed, and no operation will succeed");
+    }
+    let _lock = match ledgerfile::lock(&cli.state_dir) {
+        Ok(Locked::Ours(lock)) => Some(lock),
+        Ok(Locked::Taken) => return Err(DaemonError::StateInUse(cli.state_dir)),
+        Err(error) => {
+            tracing::error!("{error}; nothing can be remembered, so nothing will be healed");
+            None
+        }
+    };
+    let found = ledgerfile::load(&cli.state_dir, clock::now().wall);
+    let engine = Engine::new(Settings::default(), found, &boot_id());
+    let (ours, theirs) = link::pair();
+    let published = publish::spawn(cli.bus, theirs, Arc::new(RootOnly));
+    let (results_in, results) = mpsc::channel(RESULTS);
+    let roots = Roots::default();
+    let machine = Host {
+        observer: Observer::new(roots.clone()),
+        sensors: Sensors::new(roots.clone()).map_err(DaemonError::Timer)?,
+        executor: Executor::new(roots, results_in.clone()),
+        readers: Readers::start(&results_in),
+        saver: Saver::start(cli.state_dir, results_in),
+    };
+    let signals = signals(published.clone()).map_err(DaemonError::Signals)?;
+    tracing::info!("mirrorkeeperd {} starts", env!("CARGO_PKG_VERSION"));
+    Reactor::new(engine, machine, Ends { bus: ours, signals, results, notifier: Notifier::new() }).run().await;
+    let status = published.borrow().clone();
+    if status == Status::NameTaken { Err(DaemonError::NameInUse) } else { Ok(()) }
+}
+
+/// The real machine.
+struct Host {
+    observer: Observer,
+    sensors: Sensors,
+    executor: Executor,
+    readers: Readers,
+    saver: Saver,
+}
+
+impl Machine for Host {
+    fn now(&self) -> Now {
+        clock::now()
+    }
+
+    fn wake_up(&mut self, by: Mono) -> impl Future<Output = WakeUp> {
+        self.sensors.next(by)
+    }
+
+    fn observe(&mut self) -> KernelView {
+        self.sensors.open();
+        self.observer.kernel()
+    }
+
+    fn begin(&mut self, work: Work) {
+        match work {
+            Work::Op(id, op) => self.executor.start(id, op),
+            Work::Lvm => self.readers.lvm(),
+            Work::Nodes => self.readers.nodes(),
+            Work::Save(ledger) => self.saver.save(ledger),
+        }
+    }
+}
+
+/// Unreadable reads as a boot of its own, which only makes old notes worthless.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_else(|error| {
+        tracing::warn!("the boot id cannot be read: {error}");
+        String::new()
+    })
+}
+
+/// Signals as the loop wants them. A name taken by somebody else is a stop too.
+fn signals(mut published: watch::Receiver<Status>) -> io::Result<mpsc::Receiver<Signal>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hup = signal(SignalKind::hangup())?;
+    let (to_loop, signals) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let told = tokio::select! {
+                _ = term.recv() => Signal::Stop,
+                _ = int.recv() => Signal::Stop,
+                _ = hup.recv() => Signal::Reload,
+                Ok(_) = published.wait_for(|status| *status == Status::NameTaken) => Signal::Stop,
+            };
+            if to_loop.send(told).await.is_err() || told == Signal::Stop {
+                return;
+            }
+        }
+    });
+    Ok(signals)
+}

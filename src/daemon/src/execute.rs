@@ -1,0 +1,168 @@
+//! Carrying out what the engine decided: one task an operation, each with its deadline, each ending in an input.
+//!
+//! Whatever can wait for storage is a child process. An exit code is passed on as a hint and never believed: the next
+//! observation tells what happened. A new LVM command or login is not begun while the system is going down; that is
+//! looked up just before each, since no signal tells us before our own turn to stop.
+
+mod read;
+
+pub use read::Readers;
+
+use mirrorkeeper_core::ids::{OpId, TargetKey};
+use mirrorkeeper_core::input::Input;
+use mirrorkeeper_core::op::{OnDeadline, Op, OpResult};
+use mirrorkeeper_sys::child::{self, Limits, Outcome};
+use mirrorkeeper_sys::{Error, Roots, probe, sysfs};
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+/// How long a portal may take to accept a connection. A healthy one on a LAN needs under a millisecond; one lost SYN is
+/// sent again after 1 s, and this leaves room for that.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long PID 1 may take to say whether the system is stopping. It was measured at some 10 ms.
+const ASK_SYSTEMD: Duration = Duration::from_secs(2);
+
+/// Output kept of a command that does something: enough for any message.
+const OUTPUT: usize = 64 * 1024;
+
+/// Starts operations and reports their ends.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    roots: Roots,
+    results: mpsc::Sender<Input>,
+}
+
+impl Executor {
+    /// Ends go to `results`.
+    pub fn new(roots: Roots, results: mpsc::Sender<Input>) -> Self {
+        Self { roots, results }
+    }
+
+    /// Begins an operation and returns at once.
+    pub fn start(&self, id: OpId, op: Op) {
+        let this = self.clone();
+        tokio::spawn(async move { this.carry_out(id, op).await });
+    }
+
+    async fn carry_out(&self, id: OpId, op: Op) {
+        if begins_something(&op) && system_is_stopping().await {
+            tracing::info!(op = op.code(), "not begun: the system is stopping");
+            let _ = self.results.send(Input::Stopping).await;
+            return self.report(id, OpResult::Failed("the system is stopping".into())).await;
+        }
+        match &op {
+            Op::Login { target } => match portal_answers(target).await {
+                Ok(()) => self.run(id, &op, op.argv().unwrap_or_default(), None).await,
+                Err(why) => self.report(id, OpResult::NoAnswer(why)).await,
+            },
+            Op::SetRecoveryTmo { sid, seconds, .. } => {
+                let (roots, sid, seconds) = (self.roots.clone(), *sid, *seconds);
+                self.write(id, &op, move || sysfs::write_recovery_tmo(&roots, sid, seconds)).await;
+            }
+            Op::SetOffline { disk } => {
+                let (roots, disk) = (self.roots.clone(), disk.clone());
+                self.write(id, &op, move || sysfs::set_offline(&roots, &disk)).await;
+            }
+            Op::Probe { targets, .. } => match probe::request(targets) {
+                Ok(request) => self.run(id, &op, probe::argv(), Some(request)).await,
+                Err(error) => self.report(id, OpResult::Failed(error.to_string())).await,
+            },
+            Op::Rescan { disk } => self.run(id, &op, probe::rescan_argv(disk), None).await,
+            _ => self.run(id, &op, op.argv().unwrap_or_default(), None).await,
+        }
+    }
+
+    /// Runs a child. A writer past its deadline reports that first, and its real end when it comes.
+    async fn run(&self, id: OpId, op: &Op, argv: Vec<String>, stdin: Option<Vec<u8>>) {
+        let started = Instant::now();
+        let limits = Limits { deadline: op.deadline(), on_deadline: op.on_deadline(), max_output: OUTPUT };
+        let mut child = child::spawn(&argv, limits, stdin);
+        while let Some(outcome) = child.next().await {
+            log(op, &outcome, started.elapsed());
+            let result = match outcome {
+                Outcome::Ended(ended) if matches!(op, Op::Probe { .. }) && ended.code == 0 => {
+                    match probe::answer(&ended.stdout) {
+                        Ok(answers) => OpResult::Probed(answers),
+                        Err(error) => OpResult::Failed(error.to_string()),
+                    }
+                }
+                Outcome::Ended(ended) => OpResult::Exit { code: ended.code, last_line: ended.last_line() },
+                Outcome::TimedOut => OpResult::TimedOut,
+                Outcome::NotStarted(why) => OpResult::Failed(why),
+            };
+            self.report(id, result).await;
+        }
+    }
+
+    /// A sysfs write, on a blocking thread: it does no I/O, but takes locks that error handling holds too.
+    async fn write<F>(&self, id: OpId, op: &Op, write: F)
+    where
+        F: FnOnce() -> Result<(), Error> + Send + 'static,
+    {
+        let result = match timeout(op.deadline(), tokio::task::spawn_blocking(write)).await {
+            Ok(Ok(Ok(()))) => OpResult::Wrote,
+            Ok(Ok(Err(error))) => OpResult::Failed(error.to_string()),
+            Ok(Err(error)) => OpResult::Failed(format!("the writing thread died: {error}")),
+            Err(_) => OpResult::TimedOut,
+        };
+        tracing::info!(op = op.code(), command = op.command_line(), ?result, "{}", op.command_line());
+        self.report(id, result).await;
+    }
+
+    async fn report(&self, id: OpId, result: OpResult) {
+        // Fails only when the loop has ended.
+        let _ = self.results.send(Input::OpEnded(id, result)).await;
+    }
+}
+
+/// Whether the operation is the start of something, rather than a look or a setting that makes things safer.
+fn begins_something(op: &Op) -> bool {
+    op.writes_vg().is_some() || matches!(op, Op::Login { .. } | Op::StartIscsid | Op::UpdateNode { .. })
+}
+
+/// `stopping` from the moment `shutdown.target` is queued, long before this service is told to stop. Where there is no
+/// systemd to ask, it is not.
+async fn system_is_stopping() -> bool {
+    let argv = ["systemctl", "is-system-running"].map(String::from);
+    let limits = Limits { deadline: ASK_SYSTEMD, on_deadline: OnDeadline::Kill, max_output: OUTPUT };
+    match child::run(&argv, limits, None).await {
+        Outcome::Ended(ended) => ended.stdout.trim_ascii() == b"stopping",
+        Outcome::TimedOut | Outcome::NotStarted(_) => false,
+    }
+}
+
+/// A login to a portal that does not answer keeps iscsid busy for minutes, so its TCP port is tried first. A session
+/// bound to an interface may reach the portal by a way that we cannot try.
+async fn portal_answers(target: &TargetKey) -> Result<(), String> {
+    if target.iface != "default" {
+        return Ok(());
+    }
+    let portal = &target.portal;
+    match timeout(CONNECT, TcpStream::connect(portal)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("connect to {portal}: {error}")),
+        Err(_) => Err(format!("connect to {portal}: {}", io::Error::from(io::ErrorKind::TimedOut))),
+    }
+}
+
+fn log(op: &Op, outcome: &Outcome, took: Duration) {
+    let (op_code, command, ms) = (op.code(), op.command_line(), took.as_millis());
+    match outcome {
+        Outcome::Ended(ended) if matches!(op, Op::Probe { .. } | Op::Rescan { .. }) && ended.code == 0 => {
+            tracing::debug!(op = op_code, command, exit = ended.code, ms, "{command}");
+        }
+        Outcome::Ended(ended) => {
+            let (exit, said) = (ended.code, ended.last_line());
+            tracing::info!(op = op_code, command, exit, ms, said, "{command}: exit {exit}");
+        }
+        Outcome::TimedOut => tracing::warn!(op = op_code, command, ms, "{command}: not done at its deadline"),
+        Outcome::NotStarted(why) => tracing::warn!(op = op_code, command, "{command}: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! The shell of mirrorkeeper: everything of the daemon that waits, reads, writes or runs.
+//!
+//! [`reactor`] is the one loop and the only owner of the engine. What it decides is carried out by [`execute`] and
+//! [`ledgerfile`] and shown by [`publish`], [`journal`] and [`systemd`]. None of them decides anything.
+
+pub mod bus;
+pub mod cli;
+pub mod clock;
+pub mod daemon;
+pub mod execute;
+pub mod journal;
+pub mod ledgerfile;
+pub mod link;
+pub mod publish;
+pub mod reactor;
+pub mod sense;
+pub mod survive;
+pub mod systemd;

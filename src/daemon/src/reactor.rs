@@ -1,0 +1,283 @@
+//! The loop: one task that owns the engine, turns what happens into inputs, and carries out the effects.
+//!
+//! It must never wait for anything but the next thing to happen. Reading the kernel is done right here, because sysfs and
+//! device-mapper answer from memory even while every disk hangs; all else ([`Work`]) is handed over and comes back as
+//! an input. Wake-ups carry no meaning of their own: many of them make one observation (design, principle 2).
+
+use crate::journal;
+use crate::link::{LoopEnd, Request};
+use crate::systemd::{BUS_GRACE, Notifier};
+use mirrorkeeper_core::engine::Engine;
+use mirrorkeeper_core::ids::OpId;
+use mirrorkeeper_core::input::{Effect, Input, IscsiHint, Refusal, Reply};
+use mirrorkeeper_core::ledger::Ledger;
+use mirrorkeeper_core::observation::KernelView;
+use mirrorkeeper_core::op::Op;
+use mirrorkeeper_core::snapshot::Snapshot;
+use mirrorkeeper_core::time::{Mono, Now};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// The loop turns at least this often, for the watchdog: half of the unit's WatchdogSec=60.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Least time between two readings of the kernel. The first wake-up is answered at once; a burst (a login brings some
+/// fifty uevents) costs one reading more. Well below the contract's 10 ms from event to signal plus one such burst.
+const LOOK_GAP: Duration = Duration::from_millis(20);
+
+/// How long a stop waits for the ledger. The file is a few kilobytes; a root disk that needs longer is stuck, and systemd
+/// waits for us.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Why the loop was woken from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WakeUp {
+    /// The kernel said something about a session whose order matters.
+    Iscsi(IscsiHint),
+    /// Something may have changed.
+    Look,
+    /// It is time.
+    Time,
+}
+
+/// What the loop hands over. Each ends with an input on the results channel.
+#[derive(Debug, PartialEq)]
+pub enum Work {
+    /// Carry out an operation: [`Input::OpEnded`].
+    Op(OpId, Op),
+    /// Run the LVM report: [`Input::Lvm`].
+    Lvm,
+    /// Read the node records: [`Input::Nodes`].
+    Nodes,
+    /// Save the ledger: [`Input::LedgerSaved`].
+    Save(Box<Ledger>),
+}
+
+/// The machine as the loop sees it.
+pub trait Machine {
+    /// What time it is.
+    fn now(&self) -> Now;
+    /// Waits for the next wake-up, or until it is time. Dropping the future loses none.
+    fn wake_up(&mut self, by: Mono) -> impl Future<Output = WakeUp>;
+    /// Reads the kernel, without waiting.
+    fn observe(&mut self) -> KernelView;
+    /// Begins some work and returns at once.
+    fn begin(&mut self, work: Work);
+}
+
+/// The decisions, behind a trait so that the loop can be tested with a script.
+pub trait Brain {
+    /// See [`Engine::step`].
+    fn step(&mut self, now: Now, input: Input) -> Vec<Effect>;
+    /// See [`Engine::snapshot`].
+    fn snapshot(&self) -> &Snapshot;
+}
+
+impl Brain for Engine {
+    fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        Engine::step(self, now, input)
+    }
+
+    fn snapshot(&self) -> &Snapshot {
+        Engine::snapshot(self)
+    }
+}
+
+/// What the process was told by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    Stop,
+}
+
+/// The other ends of the loop's channels.
+pub struct Ends {
+    /// To and from the bus.
+    pub bus: LoopEnd,
+    /// Signals. A closed channel is a stop.
+    pub signals: mpsc::Receiver<Signal>,
+    /// Results of [`Work`].
+    pub results: mpsc::Receiver<Input>,
+    /// The service manager.
+    pub notifier: Notifier,
+}
+
+/// The loop and its state.
+pub struct Reactor<B, M> {
+    brain: B,
+    machine: M,
+    ends: Ends,
+    /// Commands not answered yet, by the token the engine knows them by.
+    asked: BTreeMap<u64, oneshot::Sender<Result<Reply, Refusal>>>,
+    next_token: u64,
+    /// When the engine wants to be called again.
+    wake_at: Option<Mono>,
+    look_wanted: bool,
+    looked_at: Option<Mono>,
+    started_at: Mono,
+    /// Newest generation handed over, and newest heard of again.
+    saves: (u64, u64),
+    gaps: Vec<String>,
+    stop_by: Option<Mono>,
+}
+
+impl<B: Brain, M: Machine> Reactor<B, M> {
+    /// A loop that has not turned yet. Its first turn reads the kernel.
+    pub fn new(brain: B, machine: M, ends: Ends) -> Self {
+        Self {
+            started_at: machine.now().mono,
+            brain,
+            machine,
+            ends,
+            asked: BTreeMap::new(),
+            next_token: 0,
+            wake_at: None,
+            look_wanted: true,
+            looked_at: None,
+            saves: (0, 0),
+            gaps: Vec::new(),
+            stop_by: None,
+        }
+    }
+
+    /// Turns until a signal stops it and the ledger is safe.
+    pub async fn run(mut self) {
+        loop {
+            let now = self.machine.now().mono;
+            if self.look_wanted && self.look_due() <= now {
+                self.look();
+            }
+            let bus = *self.ends.bus.owned.borrow_and_update();
+            self.ends.notifier.turned(self.brain.snapshot(), bus, now.since(self.started_at));
+            if self.is_over(now) {
+                return;
+            }
+            let by = self.due(now);
+            tokio::select! {
+                signal = self.ends.signals.recv(), if self.stop_by.is_none() => self.signalled(signal),
+                Some(input) = self.ends.results.recv() => self.feed(input),
+                wake_up = self.machine.wake_up(by) => self.woken(wake_up),
+                Some(request) = self.ends.bus.requests.recv() => self.request(request),
+                Ok(()) = self.ends.bus.owned.changed() => {}
+            }
+        }
+    }
+
+    fn look_due(&self) -> Mono {
+        self.looked_at.map_or(self.started_at, |at| at.after(LOOK_GAP))
+    }
+
+    /// When the next turn is due if nothing happens.
+    fn due(&self, now: Mono) -> Mono {
+        let ready = (!self.ends.notifier.is_ready()).then(|| self.started_at.after(BUS_GRACE));
+        let look = self.look_wanted.then(|| self.look_due());
+        let heartbeat = now.after(HEARTBEAT);
+        [self.wake_at, ready, look, self.stop_by].into_iter().flatten().fold(heartbeat, Mono::min)
+    }
+
+    fn look(&mut self) {
+        self.look_wanted = false;
+        self.looked_at = Some(self.machine.now().mono);
+        let view = self.machine.observe();
+        if view.gaps != self.gaps {
+            view.gaps.iter().filter(|gap| !self.gaps.contains(gap)).for_each(|gap| tracing::warn!("unreadable: {gap}"));
+            self.gaps.clone_from(&view.gaps);
+        }
+        self.feed(Input::Kernel(Box::new(view)));
+        self.ends.notifier.observed();
+    }
+
+    fn woken(&mut self, wake_up: WakeUp) {
+        match wake_up {
+            WakeUp::Look => self.look_wanted = true,
+            WakeUp::Iscsi(hint) => {
+                self.look_wanted = true;
+                self.feed(Input::Iscsi(hint));
+            }
+            // Also when a look or a grace is due; a tick too many does no harm.
+            WakeUp::Time => {
+                let now = self.machine.now().mono;
+                self.wake_at = self.wake_at.filter(|at| *at > now);
+                self.feed(Input::Tick);
+            }
+        }
+    }
+
+    fn signalled(&mut self, signal: Option<Signal>) {
+        match signal {
+            Some(Signal::Reload) => {
+                self.ends.notifier.reloaded();
+                self.look_wanted = true;
+            }
+            Some(Signal::Stop) | None => {
+                tracing::info!("stopping");
+                self.ends.notifier.stopping();
+                self.stop_by = Some(self.machine.now().mono.after(STOP_GRACE));
+                self.feed(Input::Stopping);
+                // A leg lost while the machine goes down is noted, or it would be trusted at the next boot.
+                self.look();
+            }
+        }
+    }
+
+    fn is_over(&self, now: Mono) -> bool {
+        let saved = self.saves.1 >= self.saves.0;
+        self.stop_by.is_some_and(|by| saved || now >= by)
+    }
+
+    fn request(&mut self, Request { command, reply }: Request) {
+        self.next_token += 1;
+        self.asked.insert(self.next_token, reply);
+        self.feed(Input::Command(self.next_token, command));
+    }
+
+    /// One step of the engine. The snapshot goes out before the events and replies that speak of it.
+    fn feed(&mut self, input: Input) {
+        if let Input::LedgerSaved(generation, _) = &input {
+            self.saves.1 = self.saves.1.max(*generation);
+        }
+        let effects = self.brain.step(self.machine.now(), input);
+        let snapshot = self.brain.snapshot();
+        self.ends.bus.snapshots.send_if_modified(|shown| {
+            let changed = **shown != *snapshot;
+            if changed {
+                *shown = Arc::new(snapshot.clone());
+            }
+            changed
+        });
+        effects.into_iter().for_each(|effect| self.apply(effect));
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::ObserveKernel => self.look_wanted = true,
+            Effect::ObserveLvm => self.machine.begin(Work::Lvm),
+            Effect::ObserveNodes => self.machine.begin(Work::Nodes),
+            Effect::Start(id, op) => self.machine.begin(Work::Op(id, op)),
+            Effect::Save(ledger) => {
+                self.saves.0 = self.saves.0.max(ledger.generation);
+                self.machine.begin(Work::Save(ledger));
+            }
+            Effect::WakeAt(at) => self.wake_at = Some(at),
+            Effect::Publish(event) => {
+                journal::publish(&event);
+                // Fails only while nobody listens: no bus.
+                let _ = self.ends.bus.events.send(event);
+            }
+            Effect::Reply(token, answer) => {
+                if let Some(asker) = self.asked.remove(&token) {
+                    let _ = asker.send(answer);
+                }
+            }
+            Effect::Anomaly(what) => tracing::error!("refused by the safety check: {what}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
