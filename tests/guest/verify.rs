@@ -94,8 +94,11 @@ pub fn compare(a: &Path, b: &Path, offsets: (u64, u64), len: Option<u64>) -> Res
     let (mut at, mut differing, mut first) = (0, 0_u64, None);
     while at < len {
         let n = usize::try_from((len - at).min(CHUNK as u64))?;
-        left.read_exact_at(&mut x.bytes_mut()[..n], offsets.0 + at).with_context(|| format!("reading {a:?} at {at}"))?;
-        right.read_exact_at(&mut y.bytes_mut()[..n], offsets.1 + at).with_context(|| format!("reading {b:?} at {at}"))?;
+        left.read_exact_at(&mut x.bytes_mut()[..n], offsets.0 + at)
+            .with_context(|| format!("reading {a:?} at {at}"))?;
+        right
+            .read_exact_at(&mut y.bytes_mut()[..n], offsets.1 + at)
+            .with_context(|| format!("reading {b:?} at {at}"))?;
         for (i, (p, q)) in x.bytes()[..n].chunks(4096).zip(y.bytes()[..n].chunks(4096)).enumerate() {
             if p != q {
                 differing += 1;
@@ -122,8 +125,8 @@ fn size(path: &Path) -> Result<u64> {
 /// Sectors read from and written to a disk since it appeared.
 pub fn diskstats(disk: &str) -> Result<Value> {
     let name = disk.trim_start_matches("/dev/");
-    let text = std::fs::read_to_string(format!("/sys/class/block/{name}/stat"))
-        .with_context(|| format!("no disk {name}"))?;
+    let text =
+        std::fs::read_to_string(format!("/sys/class/block/{name}/stat")).with_context(|| format!("no disk {name}"))?;
     let field = |n: usize| text.split_whitespace().nth(n).and_then(|word| word.parse::<u64>().ok());
     Ok(json!({ "read": field(2), "written": field(6) }))
 }

@@ -21,7 +21,8 @@ const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// Makes sure that everything is there.
 pub fn require() -> Result<()> {
-    let mut missing: Vec<&str> = NEEDED.iter().filter(|(tool, _)| !present(tool)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> =
+        NEEDED.iter().filter(|(tool, _)| !present(tool)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -77,8 +78,7 @@ pub fn tool(command: &mut Command) -> Result<()> {
     // mke2fs and mmdebstrap live in or look for sbin.
     let path = std::env::var("PATH").unwrap_or_default() + ":" + &SBIN.join(":");
     let name = command.get_program().to_string_lossy().into_owned();
-    let output =
-        command.env("PATH", path).stdin(Stdio::null()).output().with_context(|| format!("running {name}"))?;
+    let output = command.env("PATH", path).stdin(Stdio::null()).output().with_context(|| format!("running {name}"))?;
     if !output.status.success() {
         bail!("{name} ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -18,12 +18,31 @@ const RELEASE: &str = "bookworm";
 
 /// The whole user space of the guest; dependencies come by themselves, recommendations do not.
 const PACKAGES: &[&str] = &[
-    "systemd", "systemd-sysv", "udev", "dbus", "polkitd", "kmod", "procps", "util-linux", "iproute2", "iputils-ping",
-    "linux-image-cloud-amd64", "initramfs-tools", "zstd", "e2fsprogs", "less",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "polkitd",
+    "kmod",
+    "procps",
+    "util-linux",
+    "iproute2",
+    "iputils-ping",
+    "linux-image-cloud-amd64",
+    "initramfs-tools",
+    "zstd",
+    "e2fsprogs",
+    "less",
     // The stack under test; no lvmdbusd.
-    "lvm2", "dmeventd", "dmsetup", "open-iscsi", "tgt", "sg3-utils",
+    "lvm2",
+    "dmeventd",
+    "dmsetup",
+    "open-iscsi",
+    "tgt",
+    "sg3-utils",
     // For whoever has to find out why.
-    "strace", "tcpdump",
+    "strace",
+    "tcpdump",
 ];
 
 /// Files put into the image: place, mode, text.
@@ -69,20 +88,15 @@ pub fn build() -> Result<Image> {
         progress("building the guest's image (about a minute, once)");
         make(draft)
     })?;
-    Ok(Image {
-        root: dir.join("root.qcow2"),
-        kernel: dir.join("vmlinuz"),
-        initrd: dir.join("initrd"),
-        fingerprint,
-    })
+    Ok(Image { root: dir.join("root.qcow2"), kernel: dir.join("vmlinuz"), initrd: dir.join("initrd"), fingerprint })
 }
 
 fn recipe() -> Fingerprint {
     let sum = Fingerprint::new().add(RELEASE.as_bytes()).add(INITRD_MODULES.as_bytes()).add(CUSTOMIZE.as_bytes());
     let sum = PACKAGES.iter().fold(sum, |sum, package| sum.add(package.as_bytes()));
-    FILES.iter().fold(sum, |sum, (place, mode, text)| {
-        sum.add(place.as_bytes()).add(&mode.to_le_bytes()).add(text.as_bytes())
-    })
+    FILES
+        .iter()
+        .fold(sum, |sum, (place, mode, text)| sum.add(place.as_bytes()).add(&mode.to_le_bytes()).add(text.as_bytes()))
 }
 
 fn make(draft: &Path) -> Result<()> {
@@ -105,9 +119,7 @@ fn make(draft: &Path) -> Result<()> {
     fs::copy(newest(&tree.join("boot"), "initrd.img-")?, draft.join("initrd"))?;
     let raw = draft.join("root.raw");
     host::tool(Command::new("mke2fs").args(["-q", "-t", "ext4", "-L", "root", "-d"]).arg(&tree).arg(&raw).arg("4G"))?;
-    host::tool(
-        Command::new("qemu-img").args(["convert", "-O", "qcow2"]).arg(&raw).arg(draft.join("root.qcow2")),
-    )?;
+    host::tool(Command::new("qemu-img").args(["convert", "-O", "qcow2"]).arg(&raw).arg(draft.join("root.qcow2")))?;
     fs::remove_file(raw)?;
     fs::remove_dir_all(tree).context("removing the unpacked tree")
 }

@@ -1,0 +1,51 @@
+//! What a failed scenario leaves behind in `target/lab/evidence/NAME`, for whoever has to find out why.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::lab::{self, Lab};
+
+/// File and the command whose output goes there. None of them reads a disk that may be blocked, but for `lvs`, last.
+const COMMANDS: &[(&str, &str)] = &[
+    ("journal.txt", "journalctl -b --no-pager -o short-precise"),
+    ("mirrorkeeper.json", "journalctl -b --no-pager -o json -u mirrorkeeper.service"),
+    ("signals.jsonl", "cat /root/signals.jsonl"),
+    ("dm.txt", "dmsetup status --noflush; dmsetup table; dmsetup info -c"),
+    ("iscsi.txt", "iscsiadm -m session -P3"),
+    ("status.txt", "mirrorkeeper status; systemctl status --no-pager mirrorkeeper.service 'lab-*'"),
+    (
+        "objects.json",
+        "busctl -j call org.mirrorkeeper1 /org/mirrorkeeper1 org.freedesktop.DBus.ObjectManager GetManagedObjects",
+    ),
+    ("state-directory.txt", "head -c 65536 /var/lib/mirrorkeeper/*"),
+    ("ledgers.txt", "tail -n 5 /root/*.ledger /root/*.summary"),
+    ("lvm.txt", "timeout 30 lvs -a -o+devices,lv_health_status; timeout 30 pvs"),
+];
+
+/// Where a scenario's evidence goes.
+pub fn dir(scenario: &str) -> PathBuf {
+    lab::dir().join("evidence").join(scenario)
+}
+
+/// Collects what can still be had.
+pub fn collect(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
+    let dir = dir(scenario);
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("reason.txt"), format!("{reason}\n"))?;
+    for (file, command) in COMMANDS {
+        let text = match lab.vm.guest.agent().exec(&["sh", "-c", command], None, Duration::from_secs(40)) {
+            Ok(exit) => exit.stdout + &exit.stderr,
+            Err(e) => format!("could not be had: {e:#}\n"),
+        };
+        fs::write(dir.join(file), text)?;
+    }
+    for (guest, log) in lab.consoles() {
+        // A guest that never started has no console.
+        let _ = fs::copy(log, dir.join(format!("console-{guest}.txt")));
+    }
+    Ok(dir)
+}

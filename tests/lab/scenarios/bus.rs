@@ -1,0 +1,58 @@
+//! The bus while storage hangs.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::check::{Errors, final_check};
+use crate::fault::{Fault, Server};
+use crate::stage::{LOSS_LIMIT, Stage};
+use crate::stock::VOLUMES;
+
+/// Asks for every object and prints how many milliseconds that took.
+const ASK: &str = "s=$(date +%s%N)
+busctl --timeout=30 -j call org.mirrorkeeper1 /org/mirrorkeeper1 org.freedesktop.DBus.ObjectManager GetManagedObjects >/dev/null
+echo $(( ($(date +%s%N) - s) / 1000000 ))";
+
+/// An answer may take this long, most of which is busctl's own start in the emulator.
+const LIMIT_MS: u64 = 1000;
+
+/// From the cut until the loss is announced, the bus is asked again and again. On a machine so busy that answers are
+/// slow while all is well, twice as long as then is allowed.
+pub fn answers_while_blocked(stage: &mut Stage<'_>) -> Result<()> {
+    stage.start_writers()?;
+    let mut healthy = 0;
+    for _ in 0..10 {
+        healthy = healthy.max(ask(stage)?);
+    }
+    let limit = LIMIT_MS.max(2 * healthy);
+    Fault::Cut.strike(stage.guest(), Server::B)?;
+    let disk = stage.guest().disk_of('b')?;
+    let start = Instant::now();
+    let (mut longest, mut asked, mut blocked) = (0, 0, 0);
+    loop {
+        let state = stage.guest().sh(&format!("cat /sys/block/{disk}/device/state"))?;
+        let took = ask(stage)?;
+        longest = longest.max(took);
+        asked += 1;
+        blocked += u32::from(state.trim() == "blocked");
+        ensure!(took < limit, "the bus took {took} ms to answer, disk {}", state.trim());
+        if stage.guest().mirror_state("vg0/r1")? == "degraded" {
+            break;
+        }
+        ensure!(start.elapsed() < LOSS_LIMIT + Duration::from_secs(30), "the loss was never announced");
+    }
+    ensure!(blocked > 0, "the disk was never seen blocked: nothing proven");
+    stage.figure(format!("{asked} answers ({blocked} while blocked), slowest {longest} ms, {healthy} ms in health"));
+    Fault::Cut.undo(stage.guest(), Server::B)?;
+    for volume in VOLUMES {
+        stage.wait_for_state(volume, &["degraded", "resyncing", "verifying", "redundant"], LOSS_LIMIT)?;
+    }
+    stage.wait_for_redundancy("its return")?;
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+fn ask(stage: &Stage<'_>) -> Result<u64> {
+    stage.guest().sh(ASK)?.trim().parse().context("date's arithmetic")
+}
