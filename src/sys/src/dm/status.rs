@@ -36,7 +36,7 @@ pub fn target(kind: &str, table: &str, info: &str) -> DmTarget {
     read.unwrap_or_else(|e| DmTarget::Unreadable { kind: kind.to_owned(), why: e.to_string() })
 }
 
-/// `raid1 2 AA 262144/262144 idle 0 0 -`: type, legs, health, ratio [action mismatches [data_offset [journal]]].
+/// `raid1 2 AA 262144/262144 idle 0 0 -`: `type legs health ratio [action mismatches [data_offset [journal]]]`.
 ///
 /// # Errors
 /// When one of the first four fields is missing or no number where one belongs, or the action has no count.
@@ -84,7 +84,7 @@ pub fn raid_table(line: &str) -> Result<RaidTable> {
     Ok(RaidTable { raid_type: (*raid_type).to_owned(), legs, write_mostly })
 }
 
-/// `2 253:0 253:1 32/32 1 AA 1 core`: legs, devices, ratio, 1, health, log arguments, log type [device letter].
+/// `2 253:0 253:1 32/32 1 AA 1 core`: legs, devices, ratio, 1, health, log arguments, log type and for a disk device and letter.
 ///
 /// # Errors
 /// When a field is missing or does not parse.

@@ -121,7 +121,7 @@ fn small(edit: impl FnOnce(&mut serde_json::Value)) -> String {
     let mut section = serde_json::json!({
         "vg": [{"vg_uuid": vg, "vg_name": "v", "vg_seqno": "1", "vg_exported": "0", "vg_systemid": "",
                 "vg_lock_type": "none", "vg_permissions": "read-only", "vg_extent_size": "4194304", "vg_tags": "a,b"}],
-        "pv": [{"pv_uuid": pv, "pv_name": "[unknown]", "pv_missing": "1", "pv_duplicate": "0", "dev_size": "0"}],
+        "pv": [{"pv_uuid": pv, "pv_name": "[unknown]", "pv_missing": "0", "pv_duplicate": "0", "dev_size": "0"}],
         "lv": [{"lv_uuid": lv, "lv_name": "[l]", "lv_parent": "[p]", "lv_role": "private", "lv_layout": "linear",
                 "lv_attr": "-wi", "lv_size": "8", "lv_active": "-1", "lv_converting": "0", "move_pv": "",
                 "mirror_log": "[l_mlog]", "lv_health_status": "partial"}],
