@@ -166,6 +166,8 @@ impl Engine {
     fn absorb(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) -> BTreeSet<TargetKey> {
         let mut broken = BTreeSet::new();
         match input {
+            // Half a picture would look like absence.
+            Input::Kernel(kernel) if kernel.partial => {}
             Input::Kernel(kernel) => {
                 self.world.see_kernel(*kernel);
                 self.outdated = false;
@@ -325,6 +327,12 @@ impl Engine {
             let plan = self.situation(now, |s| plan::plan(s, &vg));
             wishes.extend(plan.step);
             holds.extend(plan.holds);
+            // A command that does not end keeps its VG: killing it might leave devices suspended.
+            let Some(stuck) = self.arbiter.occupied(&Slot::Vg(vg.clone())).filter(|r| r.overdue) else { continue };
+            let objection = Objection::new(Hold::VgBusy, "command", stuck.op.command_line());
+            for mirror in self.mirrors.values().filter(|m| m.vg.uuid == vg && m.unmanaged.is_none()) {
+                holds.entry(mirror.lv.uuid.clone()).or_insert_with(Vec::new).push(objection.clone());
+            }
         }
         holds
     }
@@ -355,8 +363,9 @@ impl Engine {
                 }
                 Ok(()) if self.outdated => None,
                 Ok(()) => {
+                    let (op, why) = self.look_first(now, &op, &why);
                     match self.situation(now, |s| safety::check(&op, s)) {
-                        Ok(()) => effects.push(self.begin(now, op.clone(), &why)),
+                        Ok(()) => effects.push(self.begin(now, op, &why)),
                         Err(rule) => self.report_refusal(&op, &rule, effects),
                     }
                     None
@@ -368,6 +377,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// An operation that needs a fresh look at the disks gives way to that look.
+    fn look_first(&self, now: Now, op: &Op, why: &str) -> (Op, String) {
+        let vg = op.writes_vg().filter(|_| op.needs_look());
+        let mirror = vg.and_then(|vg| self.mirrors.values().find(|m| m.vg.uuid == *vg));
+        self.situation(now, |s| match mirror {
+            Some(m) if s.probe(&m.vg.uuid).is_none() => {
+                (s.probe_op(&m.vg), format!("before {}: who are they, and who accuses whom?", op.code()))
+            }
+            _ => (op.clone(), why.to_owned()),
+        })
     }
 
     fn report_refusal(&mut self, op: &Op, rule: &str, effects: &mut Vec<Effect>) {
@@ -395,9 +416,13 @@ impl Engine {
         self.jobs.step_ended(id, result);
         let Some(op) = self.arbiter.ended(id, result, now.mono) else { return };
         (self.wants.kernel, self.outdated) = (true, true);
-        if let (Op::Probe { vg, .. }, OpResult::Probed(legs)) = (&op, result) {
+        if let Op::Probe { vg, .. } = &op {
             let order = plan::probe_order(&self.mirrors, vg);
-            self.probes.insert(vg.clone(), ProbeRun { at: now.mono, order, legs: legs.clone() });
+            let run = match result {
+                OpResult::Probed(legs) => ProbeRun { at: now.mono, order, legs: legs.clone() },
+                other => ProbeRun::failed(order, &format!("the probe gave no answer: {other:?}"), now.mono),
+            };
+            self.probes.insert(vg.clone(), run);
         }
         if let Some(vg) = op.writes_vg() {
             self.world.distrust_report();
@@ -470,7 +495,9 @@ impl Engine {
                 .collect(),
             jobs: BTreeMap::new(),
         });
-        self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
+        if !self.outdated {
+            self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
+        }
         let snapshot = &next;
         self.hurry.retain(|uuid| {
             let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));

@@ -64,13 +64,21 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
             // Dead and not dropped yet: dmeventd's turn.
             (Some(_), _) => None,
             (None, _) => {
-                let step = readd(s, mirror, leg, known.size, plan.held.get(&leg.pv)).map(|op| {
-                    op.map(|op| (op, format!("{} is back; copy {} onto it in full", place.name, mirror.name)))
-                });
-                step.unwrap_or_else(|objection| {
+                // What the last look at the device found stands until a newer one.
+                let probe = s.probes.get(&mirror.vg.uuid);
+                if let Some(Err(objection)) = probe.map(|probe| probe.identity(mirror, leg, known.size)) {
                     plan.hold(mirror, objection);
-                    None
-                })
+                    let stale = s.probe(&mirror.vg.uuid).is_none();
+                    return stale.then(|| (s.probe_op(&mirror.vg), format!("{} is held; look again", place.name)));
+                }
+                let held = plan.held.get(&leg.pv).cloned();
+                match held.map_or_else(|| readd(s, mirror, leg), Err) {
+                    Ok(op) => Some((op, format!("{} is back; copy {} onto it in full", place.name, mirror.name))),
+                    Err(objection) => {
+                        plan.hold(mirror, objection);
+                        None
+                    }
+                }
             }
         }
     })
@@ -102,24 +110,10 @@ fn drop_leg(
     Some((op, format!("the server of {} was away and may have lost writes of {}", leg.pv, mirror.name)))
 }
 
-/// The next command towards taking a dropped leg back; `Ok(None)` while a copy elsewhere has the link.
-fn readd(
-    s: &Situation<'_>,
-    mirror: &Mirror,
-    leg: &Leg,
-    size: u64,
-    held: Option<&Objection>,
-) -> Result<Option<Op>, Objection> {
-    if let Some(objection) = held {
-        return Err(objection.clone());
-    }
-    let known = s.probes.get(&mirror.vg.uuid).map(|probe| probe.identity(mirror, leg, size));
-    if s.probe(&mirror.vg.uuid).is_none() && !matches!(known, Some(Err(_))) {
-        return Ok(Some(s.probe_op(&mirror.vg)));
-    }
-    known.unwrap_or(Ok(()))?;
+/// The next command towards taking a dropped leg back.
+fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection> {
     if leg.missing {
-        return s.restore_missing(mirror, &leg.pv).map(|(op, _)| Some(op));
+        return s.restore_missing(mirror, &leg.pv).map(|(op, _)| op);
     }
     s.vg_complete(&mirror.vg.uuid)?;
     if let Some(other) = copying_to(s, &leg.pv) {
@@ -127,13 +121,14 @@ fn readd(
     }
     let legs = u32::try_from(mirror.legs.iter().filter(|l| l.index.is_some()).count() + 1).unwrap_or(u32::MAX);
     let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
-    Ok(Some(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs }))
+    Ok(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs })
 }
 
 /// Another volume that is being copied or compared over the same link.
 fn copying_to<'a>(s: &Situation<'a>, pv: &PvUuid) -> Option<&'a str> {
     let target = |m: &Mirror, pv: &PvUuid| m.leg(pv)?.place.as_ref()?.target.clone();
-    let busy = s.mirrors.values().filter(|m| m.live != Live::Inactive && m.live != Live::Single && !m.idle());
+    let works = |m: &&Mirror| matches!(m.live, Live::Raid(_) | Live::Mirror { .. }) && !m.idle();
+    let busy = s.mirrors.values().filter(works);
     let here = s.mirrors.values().find_map(|m| target(m, pv))?;
     let on_link = |m: &&Mirror| {
         m.legs

@@ -240,6 +240,11 @@ pub enum OpResult {
 impl Op {
     /// The VG that this operation writes, if it is a writing LVM command. One of these a VG at a time.
     pub fn writes_vg(&self) -> Option<&VgUuid> {
+        self.vg().map(|vg| &vg.uuid)
+    }
+
+    /// The same with the name that its command line uses.
+    pub fn vg(&self) -> Option<&VgRef> {
         match self {
             Self::RestoreMissing { vg, .. }
             | Self::Quarantine { vg, .. }
@@ -251,7 +256,7 @@ impl Op {
             | Self::ReaddLeg { vg, .. }
             | Self::DropLeg { vg, .. }
             | Self::DropDeadLeg { vg, .. }
-            | Self::Monitor { vg, .. } => Some(&vg.uuid),
+            | Self::Monitor { vg, .. } => Some(vg),
             _ => None,
         }
     }
@@ -288,6 +293,12 @@ impl Op {
     /// table but revives faulty legs, which needs the same proof; `DropDeadLeg` is for mirrors only.)
     pub fn revives_legs(&self) -> bool {
         matches!(self, Self::Quarantine { .. } | Self::Release { .. } | Self::Rebuild { .. } | Self::Resume { .. })
+    }
+
+    /// Whether labels and superblocks are read just before it: it takes a device back, or loads a table.
+    pub fn needs_look(&self) -> bool {
+        self.writes_vg().is_some()
+            && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. } | Self::DropLeg { .. })
     }
 
     /// Step code for jobs and `PlanHeal`.

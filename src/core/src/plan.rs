@@ -5,7 +5,7 @@
 
 use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::ledger::{Ledger, MirrorRecord};
-use crate::observation::{KernelView, LegProbe, ScsiState, SessionState, VgObs};
+use crate::observation::{KernelView, LegProbe, ProbedIdentity, ProbedSuperblock, ScsiState, SessionState, VgObs};
 use crate::op::{Op, ProbeTarget, VgRef};
 use crate::session::Targets;
 use crate::settings::Settings;
@@ -158,24 +158,33 @@ impl Situation<'_> {
         at_once: bool,
         plan: &mut Plan,
     ) -> Option<&'p Place> {
-        let place = leg.place.as_ref().filter(|p| p.up)?;
+        let place = leg.place.as_ref()?;
         let mut hold = |objection: Objection| {
             for mirror in mirrors {
                 plan.hold(mirror, objection.clone());
             }
         };
+        if place.offline {
+            let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
+            let mut objection = Objection::new(Hold::NeedsOperator, "reason", why);
+            objection.evidence.insert("disk", place.disk.as_str().into());
+            hold(objection);
+        }
+        if !place.up {
+            return None;
+        }
         if let Some(target) = place.target.as_ref().and_then(|key| self.targets.all.get(key)) {
+            // open-iscsi does not rescan: a LUN that came back smaller looks normal until then (`facts/lab.md` 5).
+            if target.rescanned.is_none() || target.rescanned != target.connection {
+                let op = Op::Rescan { disk: place.disk.clone() };
+                plan.propose(Some((op, format!("{} came back; its size may have changed", place.name))));
+                return None;
+            }
             let hurry = at_once || mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
             let settled = target.settled_at(self.settings)?;
             if settled > self.now.mono && !hurry {
                 let at = self.now.wall.0 + (settled.0 - self.now.mono.0);
                 hold(Objection::new(Hold::Settling, "until", at));
-                return None;
-            }
-            // open-iscsi does not rescan: a LUN that came back smaller looks normal until then (`facts/lab.md` 5).
-            if target.rescanned.is_none() || target.rescanned != target.connection {
-                let op = Op::Rescan { disk: place.disk.clone() };
-                plan.propose(Some((op, format!("{} came back; its size may have changed", place.name))));
                 return None;
             }
         }
@@ -257,6 +266,17 @@ pub fn probe_order(mirrors: &BTreeMap<LvUuid, Mirror>, vg: &VgUuid) -> BTreeMap<
 }
 
 impl ProbeRun {
+    /// The answer of a probe that gave none.
+    pub fn failed(order: BTreeMap<PvUuid, Vec<LvUuid>>, why: &str, at: Mono) -> Self {
+        let nothing = |lvs: &Vec<LvUuid>| LegProbe {
+            identity: ProbedIdentity::Unreadable(why.to_owned()),
+            size: 0,
+            superblocks: lvs.iter().map(|_| ProbedSuperblock::Unreadable(why.to_owned())).collect(),
+        };
+        let legs = order.iter().map(|(pv, lvs)| (pv.clone(), nothing(lvs))).collect();
+        Self { at, order, legs }
+    }
+
     /// Whether the device found for a leg is the leg.
     ///
     /// # Errors

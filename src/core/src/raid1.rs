@@ -75,56 +75,57 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     if next == Need::Patience {
         return None;
     }
-    // Whatever is done next, the devices are looked at first; a case that is held holds all on its PV. What an older look
-    // found stands until a newer one, so that a hold does not flicker.
+    let step = if first.leg.missing {
+        s.restore_missing(first.mirror, &first.leg.pv)
+    } else {
+        step(s, next, &chosen, &place.name)
+    };
+    // What the last look at the disks found stands until a newer one, so that a hold does not flicker; and one held case
+    // holds all on its PV.
     let vg = &first.mirror.vg;
-    let objections: Vec<Objection> = s
+    let mut objections: Vec<Objection> = s
         .probes
         .get(&vg.uuid)
         .map_or_else(Vec::new, |probe| cases.iter().filter_map(|c| verdict(c, probe).err()).collect());
+    plan.held.extend(objections.first().map(|o| (first.leg.pv.clone(), o.clone())));
+    let doubted = !objections.is_empty();
+    let step = step.map_err(|objection| objections.push(objection)).ok();
     for mirror in &mirrors {
         objections.iter().for_each(|o| plan.hold(mirror, o.clone()));
     }
-    plan.held.extend(objections.first().map(|o| (first.leg.pv.clone(), o.clone())));
-    if s.probe(&vg.uuid).is_none() {
-        let why = format!("{} is to be touched: who is it, and who accuses whom?", place.name);
-        return Some((s.probe_op(vg), why));
+    if doubted {
+        // The facts on the disks may have changed since.
+        let stale = s.probe(&vg.uuid).is_none();
+        return stale.then(|| (s.probe_op(vg), format!("{} is held; look again", place.name)));
     }
-    if !objections.is_empty() {
-        return None;
-    }
-    let all_or_hold = |plan: &mut Plan, result: Result<(Op, String), Objection>| match result {
-        Ok(step) => Some(step),
-        Err(objection) => {
-            mirrors.iter().for_each(|m| plan.hold(m, objection.clone()));
-            None
-        }
-    };
-    if first.leg.missing {
-        return all_or_hold(plan, s.restore_missing(first.mirror, &first.leg.pv));
-    }
-    let lvs: Vec<LvRef> = chosen.iter().map(|c| c.mirror.lv.clone()).collect();
-    let (vg, pv) = (first.mirror.vg.clone(), first.leg.pv.clone());
-    match next {
+    step
+}
+
+/// The command for what is needed, and why.
+fn step(s: &Situation<'_>, need: Need, cases: &[&Case<'_>], device: &str) -> Result<(Op, String), Objection> {
+    let idle = || Objection::new(Hold::Queued, "reason", "nothing to do");
+    let first = cases.first().ok_or_else(idle)?;
+    let lvs: Vec<LvRef> = cases.iter().map(|c| c.mirror.lv.clone()).collect();
+    let (vg, pv, names) = (first.mirror.vg.clone(), first.leg.pv.clone(), names(cases));
+    match need {
         Need::Quarantine => {
-            let unflag = flagged_survivors(&chosen);
-            let why =
-                format!("{} of {} is back: writes yes, reads no, until it is verified", place.name, names(&chosen));
-            Some((Op::Quarantine { vg, pv, lvs, unflag }, why))
+            let unflag = flagged_survivors(cases);
+            let why = format!("{device} of {names} is back: writes yes, reads no, until it is verified");
+            Ok((Op::Quarantine { vg, pv, lvs, unflag }, why))
         }
         Need::Check => {
-            let complete = s.vg_complete(&vg.uuid);
-            let why = format!("{} caught up; compare all of {} before it is read", place.name, names(&chosen));
-            all_or_hold(plan, complete.map(|()| (Op::Check { vg, lvs }, why)))
+            s.vg_complete(&vg.uuid)?;
+            Ok((Op::Check { vg, lvs }, format!("{device} caught up; compare all of {names} before it is read")))
         }
         Need::Mend => {
-            let case = chosen.first()?;
-            all_or_hold(plan, s.vg_complete(&vg.uuid).and_then(|()| mend(case)))
+            s.vg_complete(&vg.uuid)?;
+            mend(first)
         }
         Need::Release => {
-            Some((Op::Release { vg, pv, lvs, reflag: admin_flagged(&chosen) }, format!("{} is verified", place.name)))
+            let reflag = admin_flagged(cases);
+            Ok((Op::Release { vg, pv, lvs, reflag }, format!("{device} of {names} is verified")))
         }
-        Need::Patience => None,
+        Need::Patience => Err(idle()),
     }
 }
 
@@ -257,14 +258,11 @@ pub fn resume(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             plan.propose(resume());
             continue;
         }
-        let Some(probe) = s.probe(&mirror.vg.uuid) else {
-            plan.propose(Some((s.probe_op(&mirror.vg), format!("{} is to be resumed", mirror.name))));
-            continue;
-        };
         let failed = mirror.legs.iter().filter(|leg| leg.health != Some(LegHealth::InSync));
         let reachable = failed.filter(|leg| leg.place.as_ref().is_some_and(|p| p.up));
         let failed: Vec<Case<'_>> = reachable.filter_map(|leg| case(s, mirror, &leg.pv)).collect();
-        match failed.iter().find_map(|c| verdict(c, probe).err().map(|o| (c, o))) {
+        let probe = s.probes.get(&mirror.vg.uuid);
+        match failed.iter().find_map(|c| verdict(c, probe?).err().map(|o| (c, o))) {
             None => plan.propose(resume()),
             Some((case, objection)) => {
                 plan.hold(mirror, objection);

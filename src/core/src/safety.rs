@@ -6,7 +6,7 @@ use crate::ledger::{Kind, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{Op, VgRef};
 use crate::plan::Situation;
-use crate::topology::{Leg, Mirror};
+use crate::topology::{Leg, Live, Mirror};
 use crate::trust::good_legs;
 use crate::witness;
 use crate::words::TargetState;
@@ -56,7 +56,7 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             if mirror.unmanaged.is_some() || !mirror.reported {
                 return Err(format!("{} is not ours to touch", mirror.name));
             }
-            if mirror.lv != *lv || op.writes_vg() != Some(&mirror.vg.uuid) {
+            if mirror.lv != *lv || op.vg() != Some(&mirror.vg) {
                 return Err(format!("{} goes by another name now", mirror.name));
             }
             if op.revives_legs() && mirror.kind != Kind::Mirror {
@@ -66,7 +66,13 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
         }
     }
     match op {
-        Op::RestoreMissing { vg, pv } => identity(vg, pv, s),
+        Op::RestoreMissing { vg, pv } => {
+            identity(vg, pv, s)?;
+            let here = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.kind != Kind::Mirror);
+            let failed = |m: &&Mirror| m.leg(pv).is_some_and(|leg| leg.health != Some(LegHealth::InSync));
+            let live = here.filter(|m| m.live != Live::Inactive && m.unmanaged.is_none());
+            live.filter(failed).try_for_each(|m| superblocks_agree(op, m, s))
+        }
         Op::Login { target } => match s.targets.all.get(target) {
             Some(t) if t.sid.is_some() => Err(format!("{target} has a session")),
             _ => Ok(()),
@@ -168,6 +174,9 @@ fn identity(vg: &VgRef, pv: &PvUuid, s: &Situation<'_>) -> Result<(), String> {
     let probe = s.probe(&vg.uuid).ok_or("the device was not read just before")?;
     let found = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).find_map(|m| m.leg(pv).map(|leg| (m, leg)));
     let (mirror, leg) = found.ok_or_else(|| format!("{pv} is no leg of ours"))?;
+    ensure(mirror.vg == *vg && mirror.unmanaged.is_none() && mirror.reported, || {
+        format!("{} is not ours to touch, or goes by another name now", vg.name)
+    })?;
     let size = s.record(mirror).and_then(|r| r.legs.get(pv)).map_or(0, |known| known.size);
     probe.identity(mirror, leg, size).map_err(|o| format!("{pv}: {}", o.hold))
 }

@@ -19,6 +19,10 @@ use std::time::Duration;
 /// a dead target holds the queue for up to 60 s (`facts/iscsi.md` 3.5).
 const ISCSID_BOUNCE: Duration = Duration::from_secs(60);
 
+/// How long iscsid's own bounce keeps one session away: 2–5 s were measured (`facts/lab.md` 12). No server boots in 10 s,
+/// and one that does while its session has no socket raises no connection error.
+const ISCSID_ABSENCE: Duration = Duration::from_secs(10);
+
 /// Losses older than this are forgotten when the settle time is reckoned (design, damping).
 const FLAP_MEMORY: Duration = Duration::from_secs(3600);
 
@@ -52,6 +56,7 @@ pub struct Target {
     /// What the last attempt said.
     pub last_error: String,
     away: bool,
+    away_since: Option<Mono>,
     conn_error: bool,
     logout_answered: bool,
     losses: Vec<Mono>,
@@ -74,6 +79,7 @@ impl Target {
             login_running: false,
             last_error: String::new(),
             away: false,
+            away_since: None,
             conn_error: false,
             logout_answered: false,
             losses: Vec::new(),
@@ -154,8 +160,12 @@ impl Targets {
             let session = kernel.sessions.iter().find(|s| s.target == *key);
             let noted = ledger.targets.get(&name).and_then(|r| r.connection);
             let connection = session.and_then(connection_of);
-            let excused =
-                bounce && !target.conn_error && session.is_some_and(|s| noted.is_some_and(|n| n.sid == s.sid));
+            if connection != noted {
+                target.away_since.get_or_insert(now.mono);
+            }
+            let short = target.away_since.is_none_or(|at| now.mono.since(at) <= ISCSID_ABSENCE);
+            let same_session = session.is_some_and(|s| noted.is_some_and(|n| n.sid == s.sid));
+            let excused = bounce && short && same_session && !target.conn_error;
             if noted.is_some() && connection != noted && !excused {
                 broken.insert(key.clone());
             }
@@ -175,7 +185,7 @@ impl Targets {
                 let record = ledger.targets.entry(name).or_default();
                 record.connection = Some(connection);
                 record.logged_out_in_boot = None;
-                (target.conn_error, target.away) = (false, false);
+                (target.conn_error, target.away, target.away_since) = (false, false, None);
             }
         }
         broken

@@ -6,11 +6,11 @@
 //! same turn that sees the loss.
 
 use crate::ids::TargetKey;
-use crate::ledger::{Ledger, Trust};
+use crate::ledger::{Ledger, MirrorRecord, Trust};
 use crate::op::Op;
 use crate::session::Targets;
 use crate::settings::Settings;
-use crate::topology::{Live, Mirror};
+use crate::topology::{Leg, Live, Mirror};
 use crate::trust::good_legs;
 use crate::words::{TargetState, TimeoutReason};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub fn reasons<'a>(
             } else if last && record.legs.len() > 1 {
                 if !mirror.idle() {
                     TimeoutReason::Resyncing
-                } else if record.legs.values().any(|l| l.trust != Trust::Trusted) && mirror.steady() {
+                } else if on_probation(record, mirror) {
                     TimeoutReason::Probation
                 } else {
                     TimeoutReason::LastGoodLeg
@@ -56,6 +56,12 @@ pub fn reasons<'a>(
         }
     }
     reasons
+}
+
+/// Whether a leg that is not trusted yet takes part and serves no reads.
+fn on_probation(record: &MirrorRecord, mirror: &Mirror) -> bool {
+    let doubted = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust != Trust::Trusted);
+    mirror.legs.iter().any(|leg| leg.write_mostly && doubted(leg))
 }
 
 /// Of two mirrors on one session, the one that has more to lose decides.

@@ -32,6 +32,8 @@ pub struct Place {
     pub up: bool,
     /// I/O would wait.
     pub blocked: bool,
+    /// The disk was set offline, by hand or by error handling: no relogin revives it.
+    pub offline: bool,
     /// A dm-multipath map lies between.
     pub multipath: bool,
 }
@@ -300,6 +302,7 @@ impl<'a> Join<'a> {
             target: None,
             up: true,
             blocked: false,
+            offline: false,
             multipath,
         };
         for session in &self.kernel.sessions {
@@ -311,6 +314,7 @@ impl<'a> Join<'a> {
                 place.target = Some(session.target.clone());
                 place.up = disk.state == ScsiState::Running && session.state == SessionState::LoggedIn;
                 place.blocked = disk.state == ScsiState::Blocked;
+                place.offline = disk.state == ScsiState::Offline;
             }
         }
         Some(place)

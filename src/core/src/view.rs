@@ -216,6 +216,8 @@ fn leg_state(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, hold: Option
         Some(LegHealth::InSync) if syncing && (suspect || leg.index != Some(0)) => LegState::Rebuilding,
         Some(LegHealth::InSync) if !suspect => LegState::InSync,
         Some(LegHealth::InSync) if leg.write_mostly => LegState::Probation,
+        // A full copy is believed when it has been seen complete twice.
+        Some(LegHealth::InSync) if copied_in_full(known) => LegState::Rebuilding,
         Some(LegHealth::InSync) => refused,
         // During the first sync the kernel calls all legs not in sync; the first is the source (`facts/lvm.md` 1.1).
         Some(LegHealth::Syncing) if leg.index == Some(0) && first_sync(mirror) => LegState::InSync,
@@ -223,6 +225,10 @@ fn leg_state(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, hold: Option
         None if mirror.live == Live::Inactive && !suspect => LegState::InSync,
         _ => refused,
     }
+}
+
+fn copied_in_full(known: Option<&LegRecord>) -> bool {
+    known.is_some_and(|k| matches!(k.trust, Trust::Suspect { stage: Stage::Mismatched, cause: Cause::Lost, .. }))
 }
 
 fn first_sync(mirror: &Mirror) -> bool {

@@ -26,8 +26,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long PID 1 may take to say whether the system is stopping. It was measured at some 10 ms.
 const ASK_SYSTEMD: Duration = Duration::from_secs(2);
 
-/// Output kept of a command that does something: enough for any message.
-const OUTPUT: usize = 64 * 1024;
+/// Output kept of an operation: a probe of thousands of legs answers some 120 bytes for each superblock.
+const OUTPUT: usize = 4 * 1024 * 1024;
 
 /// Starts operations and reports their ends.
 #[derive(Debug, Clone)]

@@ -30,6 +30,8 @@ impl Observer {
         let mut gaps = Vec::new();
         let sessions = sysfs::sessions(&self.roots, &mut gaps);
         let dm = self.dm(&mut gaps);
+        let partial = dm.is_none();
+        let dm = dm.unwrap_or_default();
         let pv_links = pv_links(&self.roots, &mut gaps);
         let iscsid = process::iscsid(&self.roots).unwrap_or_else(|e| {
             gaps.push(e.to_string());
@@ -41,27 +43,28 @@ impl Observer {
                 gaps.push(e.to_string());
                 true
             });
-        KernelView { sessions, dm, pv_links, iscsid, lvm_running, gaps }
+        KernelView { sessions, dm, pv_links, iscsid, lvm_running, partial, gaps }
     }
 
-    fn dm(&mut self, gaps: &mut Vec<String>) -> Vec<DmObs> {
+    /// Every dm device; `None` when they could not be listed, which is not the same as none.
+    fn dm(&mut self, gaps: &mut Vec<String>) -> Option<Vec<DmObs>> {
         let control = match self.control.take().map_or_else(|| Control::open(&self.roots), Ok) {
             Ok(control) => control,
-            Err(Error::Absent { .. }) => return Vec::new(),
+            Err(Error::Absent { .. }) => return Some(Vec::new()),
             Err(e) => {
                 gaps.push(e.to_string());
-                return Vec::new();
+                return None;
             }
         };
         match control.devices() {
             Ok(devices) => {
                 self.control = Some(control);
-                devices
+                Some(devices)
             }
             // Dropped, so that the next reading opens it anew.
             Err(e) => {
                 gaps.push(e.to_string());
-                Vec::new()
+                None
             }
         }
     }

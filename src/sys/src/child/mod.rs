@@ -7,7 +7,7 @@
 mod output;
 
 use mirrorkeeper_core::op::OnDeadline;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg};
 use nix::unistd::Pid;
 use output::Captured;
 use std::io;
@@ -105,7 +105,15 @@ pub async fn run(argv: &[String], limits: Limits, stdin: Option<Vec<u8>>) -> Out
 fn start(argv: &[String], has_stdin: bool) -> Result<Process, String> {
     let Some((program, arguments)) = argv.split_first() else { return Err("empty command line".to_owned()) };
     let path = find(program).ok_or_else(|| format!("{program}: not found in {}", PATH.join(":")))?;
-    Command::new(&path)
+    let mut command = Command::new(&path);
+    // SAFETY: between fork and exec only `signal`, which is async-signal-safe, is called.
+    unsafe {
+        // Should this process die, a writer must not be killed by its next line to the closed pipe while it holds
+        // devices suspended. The standard library resets SIGPIPE before this runs.
+        command
+            .pre_exec(|| nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigIgn).map(drop).map_err(Into::into));
+    }
+    command
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")

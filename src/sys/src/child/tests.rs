@@ -124,3 +124,11 @@ async fn a_child_nobody_waits_for_is_still_looked_after() {
     let reader = tokio::task::spawn_blocking(move || std::fs::read(pipe));
     assert_eq!(reader.await.unwrap().unwrap(), b"", "killed at its deadline");
 }
+
+#[tokio::test]
+async fn a_child_outlives_the_end_of_its_reader() {
+    // `trap` lists what is ignored from the start: a writer must not die of SIGPIPE when the daemon is gone.
+    let ended = run_sh("grep SigIgn /proc/self/status").await;
+    let mask = ended.stdout.trim().rsplit('\t').next().map(|hex| u64::from_str_radix(hex, 16).unwrap());
+    assert_eq!(mask.unwrap() & (1 << (Signal::SIGPIPE as u32 - 1)), 1 << (Signal::SIGPIPE as u32 - 1));
+}
