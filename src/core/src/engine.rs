@@ -254,10 +254,14 @@ impl Engine {
             let dead =
                 m.legs.iter().any(|l| l.index.is_some() && l.health == Some(crate::observation::LegHealth::Dead));
             let orphan = m.suspended && !self.world.kernel.lvm_running;
+            let stopped = m.idle() && m.legs.iter().any(|l| l.health == Some(crate::observation::LegHealth::Syncing));
             // dmeventd cannot act either while a device is blocked.
-            orphan || (dead && matches!(m.live, Live::Mirror { .. }) && self.world.kernel.blocked_device().is_none())
+            orphan
+                || stopped
+                || (dead && matches!(m.live, Live::Mirror { .. }) && self.world.kernel.blocked_device().is_none())
         };
-        let running = |m: &Mirror| self.arbiter.occupied(&Slot::Vg(m.vg.uuid.clone())).is_some();
+        let writer = |slot: &Slot| self.arbiter.occupied(slot).is_some_and(|running| running.op.writes_vg().is_some());
+        let running = |m: &Mirror| writer(&Slot::Vg(m.vg.uuid.clone()));
         self.stuck_since.retain(|uuid, _| mirrors.get(uuid).is_some_and(|m| stuck(m) && !running(m)));
         for uuid in mirrors.iter().filter(|(_, m)| stuck(m) && !running(m)).map(|(uuid, _)| uuid) {
             self.stuck_since.entry(uuid.clone()).or_insert(now.mono);
@@ -325,7 +329,7 @@ impl Engine {
         let vgs: BTreeSet<VgUuid> = self.mirrors.values().map(|m| m.vg.uuid.clone()).collect();
         for vg in vgs {
             let plan = self.situation(now, |s| plan::plan(s, &vg));
-            wishes.extend(plan.step);
+            wishes.extend(plan.steps);
             holds.extend(plan.holds);
             // A command that does not end keeps its VG: killing it might leave devices suspended.
             let Some(stuck) = self.arbiter.occupied(&Slot::Vg(vg.clone())).filter(|r| r.overdue) else { continue };

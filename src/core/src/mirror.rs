@@ -31,6 +31,11 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, String)> {
     let Live::Mirror { handle_errors, .. } = mirror.live else { return None };
     let (vg, lv) = (mirror.vg.clone(), mirror.lv.clone());
+    if !mirror.legs.iter().any(|leg| leg.health == Some(LegHealth::InSync)) {
+        let why = "every leg has failed; deactivate it, and activate it with the newer leg alone";
+        plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
+        return None;
+    }
     let dead = mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(LegHealth::Dead));
     let unwatched = mirror.monitored == Some(false) || !handle_errors;
     if s.reported && s.blocked_device().is_none() && !dead && unwatched && !mirror.suspended {
@@ -42,6 +47,9 @@ fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, 
     }
     if let Some(device) = s.blocked_device() {
         plan.hold(mirror, Objection::new(Hold::DeviceBlocked, "device", device));
+        return None;
+    }
+    if !s.reported {
         return None;
     }
     Some((Op::DropDeadLeg { vg, lv }, format!("a leg of {} is dead and dmeventd has not dropped it", mirror.name)))

@@ -1,7 +1,7 @@
 //! What to do next in one VG. Level-triggered: the answer follows from what is seen and remembered, never from what was
 //! done last, so a lost event, a restart and a half-done step are all the same case.
 //!
-//! At most one command a VG comes out. Everything that is wrong and yet left alone comes out as a hold with its evidence.
+//! Several steps may be proposed; one command a VG is started. Everything that is wrong and yet left alone comes out as a hold with its evidence.
 
 use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::ledger::{Ledger, MirrorRecord};
@@ -85,8 +85,8 @@ pub struct Situation<'a> {
     pub mirrors: &'a BTreeMap<LvUuid, Mirror>,
     /// Mirrors steady for two samples.
     pub steady: &'a BTreeSet<LvUuid>,
-    /// Since when a mirror has been seen suspended with no LVM command alive, or with a dead leg that dmeventd should
-    /// have dropped.
+    /// Since when a mirror has been seen suspended with no LVM command alive, with a dead leg that dmeventd should have
+    /// dropped, or with a leg that nothing copies.
     pub stuck_since: &'a BTreeMap<LvUuid, Mono>,
     /// Scrubs under way.
     pub scrubs: &'a BTreeMap<LvUuid, Scrub>,
@@ -99,8 +99,8 @@ pub struct Situation<'a> {
 /// What came out for one VG.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The next thing to do, and why.
-    pub step: Option<(Op, String)>,
+    /// What could be done next and why, the most urgent first. The first that may start has the VG.
+    pub steps: Vec<(Op, String)>,
     /// Why mirrors are left alone.
     pub holds: BTreeMap<LvUuid, Vec<Objection>>,
     /// PVs that a raid leg is held on: nothing else is taken back from them either.
@@ -116,11 +116,9 @@ impl Plan {
         }
     }
 
-    /// Takes the first proposal only.
+    /// Adds a proposal, behind those made before it.
     pub fn propose(&mut self, step: Option<(Op, String)>) {
-        if self.step.is_none() {
-            self.step = step;
-        }
+        self.steps.extend(step);
     }
 }
 
@@ -129,7 +127,7 @@ pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
     let mut plan = Plan::default();
     let mirrors: Vec<&Mirror> = s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.unmanaged.is_none()).collect();
     raid1::resume(s, &mirrors, &mut plan);
-    if plan.step.is_none() {
+    if plan.steps.is_empty() {
         raid1::plan(s, &mirrors, &mut plan);
     }
     mirror::plan(s, &mirrors, &mut plan);
@@ -149,7 +147,7 @@ impl Situation<'_> {
 
     /// Whether a returned PV may be touched now: up, settled, rescanned, of its old size, and LVM will not hang.
     /// Proposes the rescan if that is what is missing. `None` means wait; holds say why if it is more than that.
-    /// `at_once` waives the settle time: a live leg in doubt serves reads until it is flagged.
+    /// `at_once` waives settle time and rescan: a live leg in doubt serves reads until it is flagged.
     pub fn ready<'p>(
         &self,
         mirrors: &[&Mirror],
@@ -175,7 +173,7 @@ impl Situation<'_> {
         }
         if let Some(target) = place.target.as_ref().and_then(|key| self.targets.all.get(key)) {
             // open-iscsi does not rescan: a LUN that came back smaller looks normal until then (`facts/lab.md` 5).
-            if target.rescanned.is_none() || target.rescanned != target.connection {
+            if !at_once && (target.rescanned.is_none() || target.rescanned != target.connection) {
                 let op = Op::Rescan { disk: place.disk.clone() };
                 plan.propose(Some((op, format!("{} came back; its size may have changed", place.name))));
                 return None;

@@ -69,6 +69,13 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         plan.held.insert(first.leg.pv.clone(), objection);
         return None;
     }
+    for case in cases.iter().filter(|c| c.leg.health == Some(LegHealth::Syncing) && c.mirror.idle()) {
+        let since = s.stuck_since.get(&case.mirror.lv.uuid);
+        if since.is_some_and(|at| s.now.mono.since(*at) >= s.settings.suspended_grace) {
+            let why = "a leg is not in sync and nothing copies it; lvchange --refresh may take it up again";
+            plan.hold(case.mirror, Objection::new(Hold::NeedsOperator, "reason", why));
+        }
+    }
     let needs: Vec<Need> = cases.iter().map(|c| need(s, c)).collect();
     let next = *needs.iter().min()?;
     let chosen: Vec<&Case<'_>> = cases.iter().zip(&needs).filter(|(_, n)| **n == next).map(|(c, _)| c).collect();
@@ -167,9 +174,17 @@ fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
 }
 
 /// Whether the mirror has a leg that reads can be left to. The last unflagged leg is never flagged: with all flagged, md
-/// reads the lowest.
+/// reads the lowest. A leg whose connection broke is no better than another such leg, but better than one that was lost.
 fn has_other_good(case: &Case<'_>) -> bool {
-    good_legs(case.record, case.mirror).any(|pv| *pv != case.leg.pv)
+    case.mirror.legs.iter().filter(|leg| leg.pv != case.leg.pv).any(|leg| {
+        let better = match case.record.legs.get(&leg.pv).map(|known| &known.trust) {
+            Some(Trust::Trusted) => true,
+            Some(Trust::Suspect { cause: Cause::SessionDown, .. }) => case.cause != Cause::SessionDown,
+            _ => false,
+        };
+        let reads = leg.health == Some(LegHealth::InSync) && !leg.write_mostly;
+        better && reads && leg.place.as_ref().is_some_and(|p| p.up)
+    })
 }
 
 /// What the disks say about this case.
@@ -241,7 +256,7 @@ fn names(cases: &[&Case<'_>]) -> String {
 /// A volume found suspended with no LVM command alive hangs its writers: resuming it comes before all else. The resume
 /// also revives a failed leg, so that leg's disk is set offline first unless the superblocks agree.
 pub fn resume(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
-    for mirror in mirrors.iter().filter(|m| m.suspended && m.reported) {
+    for mirror in mirrors.iter().filter(|m| m.suspended && m.reported && s.reported) {
         let stuck = s.stuck_since.get(&mirror.lv.uuid);
         if stuck.is_none_or(|at| s.now.mono.since(*at) < s.settings.suspended_grace) {
             continue;

@@ -30,8 +30,6 @@ pub struct Settings {
     pub poll_idle: Duration,
     /// How long a finished job stays visible (contract: five minutes).
     pub job_kept: Duration,
-    /// No progress of a copy for this long is worth an event.
-    pub stalled: Duration,
 }
 
 impl Default for Settings {
@@ -48,7 +46,6 @@ impl Default for Settings {
             poll_busy: Duration::from_secs(1),
             poll_idle: Duration::from_secs(30),
             job_kept: Duration::from_secs(300),
-            stalled: Duration::from_secs(300),
         }
     }
 }

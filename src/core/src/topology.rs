@@ -247,7 +247,7 @@ impl<'a> Join<'a> {
             let place = self.place(pv);
             // Which letter is whose cannot be told without the metadata but through the device below the image.
             let index = device.zip(place.as_ref()).and_then(|(d, place)| self.index_over(d, place.dev));
-            let health = index.and_then(|i| device.and_then(|d| health(d, i)));
+            let health = device.zip(index).and_then(|(d, i)| health(d, i, place.as_ref()));
             let write_mostly = index.is_some_and(|i| device.is_some_and(|d| is_write_mostly(d, i)));
             Leg { place, index, health, write_mostly, ..Leg::absent(pv) }
         });
@@ -271,12 +271,13 @@ impl<'a> Join<'a> {
     }
 
     fn leg(&self, pv: Option<&PvObs>, part: &LegLayout, index: usize, device: Option<&DmObs>) -> Leg {
+        let place = self.place(&part.pv);
         Leg {
             pv: part.pv.clone(),
             index: Some(index),
-            health: device.and_then(|d| health(d, index)),
+            health: device.and_then(|d| health(d, index, place.as_ref())),
             write_mostly: device.is_some_and(|d| is_write_mostly(d, index)),
-            place: self.place(&part.pv),
+            place,
             missing: pv.is_none_or(|pv| pv.missing || pv.device.is_none()),
             superblock: part.superblock,
         }
@@ -331,6 +332,7 @@ impl<'a> Join<'a> {
         match device.targets.first()? {
             DmTarget::Raid { table, .. } => table.legs.iter().position(|(_, data)| data.is_some_and(on)),
             DmTarget::Mirror { status, .. } => status.legs.iter().position(|dev| on(*dev)),
+            DmTarget::Linear { dev, .. } => (*dev == below).then_some(0),
             _ => None,
         }
     }
@@ -430,14 +432,15 @@ fn live(device: &DmObs) -> Live {
     }
 }
 
-fn health(device: &DmObs, index: usize) -> Option<LegHealth> {
+fn health(device: &DmObs, index: usize, place: Option<&Place>) -> Option<LegHealth> {
     let worst = device.targets.iter().filter_map(|t| match t {
         DmTarget::Raid { status, .. } => status.health.get(index).copied(),
         DmTarget::Mirror { status, .. } => {
             status.health.get(index).map(|c| if *c == 'A' { LegHealth::InSync } else { LegHealth::Dead })
         }
-        // What is left of a mirror that lost its other legs.
-        DmTarget::Linear { .. } if index == 0 => Some(LegHealth::InSync),
+        // What is left of a mirror that lost its other legs. Told by the device: right after dmeventd has dropped a leg, the
+        // last report still has the old order.
+        DmTarget::Linear { dev, .. } if place.is_some_and(|p| p.dev == *dev) => Some(LegHealth::InSync),
         _ => None,
     });
     worst.reduce(|a, b| if a == LegHealth::InSync { b } else { a })

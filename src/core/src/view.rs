@@ -25,15 +25,13 @@ pub struct Pace {
     pub at: Mono,
     /// Bytes a second, smoothed; 0 until two looks.
     pub rate: u64,
-    /// When the ratio last changed.
-    pub moved: Mono,
 }
 
 impl Pace {
     /// Takes in another look at an action over `size` bytes.
     pub fn follow(before: Option<Self>, ratio: f64, size: u64, now: Mono) -> Self {
         let Some(before) = before.filter(|b| b.ratio <= ratio) else {
-            return Self { ratio, at: now, rate: 0, moved: now };
+            return Self { ratio, at: now, rate: 0 };
         };
         let seconds = now.since(before.at).as_secs_f64();
         if seconds < 0.5 {
@@ -44,7 +42,7 @@ impl Pace {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ratio did not fall")]
         let latest = (bytes / seconds) as u64;
         let rate = if before.rate == 0 { latest } else { (before.rate / 4) * 3 + latest / 4 };
-        Self { ratio, at: now, rate, moved: if ratio > before.ratio { now } else { before.moved } }
+        Self { ratio, at: now, rate }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::ids::VgUuid;
 use crate::ledger::Ledger;
-use crate::observation::{DmTarget, KernelView, LvmView, VgObs};
+use crate::observation::{DiskObs, DmTarget, KernelView, LvmView, ScsiState, VgObs};
 use std::collections::BTreeMap;
 
 /// Last observations.
@@ -76,10 +76,12 @@ fn structure_of(kernel: &KernelView) -> Structure {
         format!("dm {} {} {:?} {}", d.uuid, d.dev, d.deps, targets.join(";"))
     });
     let pvs = kernel.pv_links.iter().map(|(pv, link)| format!("pv {pv} {} {}", link.name, link.dev));
+    // A report made while a disk failed its I/O calls its PV missing. While one is blocked no report is made.
+    let there = |d: &DiskObs| matches!(d.state, ScsiState::Running | ScsiState::Blocked);
     let disks = kernel
         .sessions
         .iter()
-        .flat_map(|s| s.disks.iter().map(move |d| format!("disk {} {} {:?} {}", s.target, d.name, d.state, d.size)));
+        .flat_map(|s| s.disks.iter().map(move |d| format!("disk {} {} {} {}", s.target, d.name, there(d), d.size)));
     dm.chain(pvs).chain(disks).collect()
 }
 

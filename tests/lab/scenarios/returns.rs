@@ -6,6 +6,7 @@ use crate::check::{Errors, final_check};
 use crate::fault::{Fault, Server};
 use crate::stage::{HEAL_LIMIT, LOSS_LIMIT, Stage};
 use crate::stock::VOLUMES;
+use crate::wait::{Look, wait_until};
 
 /// Silent loss of leg 1.
 pub fn cut_b(stage: &mut Stage<'_>) -> Result<()> {
@@ -71,7 +72,11 @@ pub fn probation_reads(stage: &mut Stage<'_>) -> Result<()> {
         stage.wait_for_state(volume, &["degraded"], LOSS_LIMIT)?;
     }
     Fault::Kill.undo(stage.guest(), Server::B)?;
-    stage.wait_for_state("vg0/r1", &["verifying"], HEAL_LIMIT)?;
+    // A leg that never failed serves reads until its flag is set: the proof begins with the flag.
+    wait_until("vg0/r1 has a write-mostly leg", HEAL_LIMIT, || {
+        let table = stage.guest().sh("dmsetup table vg0-r1")?;
+        Ok(if table.contains("write_mostly 1") { Look::Done(()) } else { Look::NotYet(table) })
+    })?;
     let guest = stage.guest();
     guest.sh("echo 1 > /proc/sys/dev/raid/speed_limit_min; echo 1 > /proc/sys/dev/raid/speed_limit_max")?;
     let disk = guest.disk_of('b')?;

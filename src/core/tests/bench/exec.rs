@@ -113,7 +113,12 @@ impl Machine {
                 let Some(mirror) = self.mirrors.iter_mut().find(|m| m.uuid == lv.uuid) else { return exit(5, "no LV") };
                 let there = mirror.legs.iter().any(|leg| leg.server == server);
                 match paths.dev(server) {
-                    Some(dev) if !partial && !there => mirror.add_leg(server, dev),
+                    Some(dev) if !partial && !there => {
+                        for leg in &mut mirror.legs {
+                            leg.dev = paths.dev(leg.server).unwrap_or(leg.dev);
+                        }
+                        mirror.add_leg(server, dev);
+                    }
                     _ => return exit(5, "Cannot add mirror image"),
                 }
                 self.write_metadata();

@@ -21,6 +21,9 @@ const DETECT: u64 = 10 * SECOND;
 /// From a reachable server to LOGGED_IN.
 const RECONNECT: u64 = 3 * SECOND;
 
+/// From power to answers: as quick as a small server gets.
+const BOOT: u64 = 15 * SECOND;
+
 /// Capacity of a LUN.
 pub const LUN: u64 = 400 << 20;
 
@@ -47,12 +50,16 @@ pub enum Content {
 pub struct Server {
     /// The network reaches it and it answers; since when that is so or not so.
     pub up: (bool, u64),
+    /// It was switched on and answers then at the earliest.
+    pub boots: Option<u64>,
+    /// The network is to reach it once it has booted.
+    pub wanted: bool,
     /// Capacity.
     pub size: u64,
     /// What stands on it.
     pub content: Content,
-    /// A dead connection is noticed at once (reset), not after the NOP timeout.
-    pub resets: bool,
+    /// The LUN was deleted under the live session: I/O fails, and nothing says so (`facts/lab.md` 13).
+    pub lun_gone: bool,
     /// Exit code of a first login.
     pub login_code: i32,
 }
@@ -153,7 +160,15 @@ pub struct Machine {
 impl Machine {
     /// Both servers up, logged in, everything in sync.
     pub fn new(raids: &[&str], mirrors: &[&str]) -> Self {
-        let server = Server { up: (true, 0), size: LUN, content: Content::Own, resets: false, login_code: 0 };
+        let server = Server {
+            up: (true, 0),
+            boots: None,
+            wanted: false,
+            size: LUN,
+            content: Content::Own,
+            lun_gone: false,
+            login_code: 0,
+        };
         let mut machine = Self {
             now: 1000 * SECOND,
             servers: [server.clone(), server],
@@ -240,7 +255,7 @@ impl Machine {
         if self.servers[server].up.0 {
             self.servers[server].up = (false, self.now);
         }
-        self.servers[server].resets = resets;
+        self.servers[server].wanted = false;
         if resets {
             self.drop_connection(server);
         }
@@ -248,15 +263,23 @@ impl Machine {
 
     /// A server comes back.
     pub fn back(&mut self, server: usize) {
-        if !self.servers[server].up.0 {
-            self.servers[server].up = (true, self.now);
+        let now = self.now;
+        let server = &mut self.servers[server];
+        // One that is booting takes its time.
+        if server.boots.is_some_and(|at| now < at) {
+            server.wanted = true;
+        } else if !server.up.0 {
+            server.up = (true, now);
         }
     }
 
-    /// The power of a server fails and returns at once: the connection is gone, and with it what it had cached.
+    /// The power of a server fails and returns: the connection is gone, and with it what it had cached, and it takes
+    /// [`BOOT`] to answer again.
     pub fn power_cycle(&mut self, server: usize) {
         self.lose_cache(server);
-        self.servers[server].up = (true, self.now);
+        self.servers[server].up = (false, self.now);
+        self.servers[server].boots = Some(self.now + BOOT);
+        self.servers[server].wanted = true;
         self.drop_connection(server);
     }
 
@@ -300,7 +323,7 @@ impl Machine {
         let path = |server: usize| {
             let session = self.sessions[server].as_ref()?;
             let way = match session.disk_state {
-                ScsiState::Running => Way::Works,
+                ScsiState::Running if !self.servers[server].lun_gone => Way::Works,
                 ScsiState::Blocked => Way::Waits,
                 _ => Way::Fails,
             };
@@ -345,6 +368,10 @@ impl Machine {
     }
 
     fn advance_session(&mut self, server: usize) {
+        if self.servers[server].wanted && self.servers[server].boots.is_some_and(|at| self.now >= at) {
+            self.servers[server].wanted = false;
+            self.back(server);
+        }
         let (now, iscsid, host) = (self.now, self.iscsid, self.servers[server].clone());
         if !host.up.0 && now >= host.up.1 + DETECT {
             self.drop_connection(server);

@@ -81,7 +81,7 @@ pub struct Bench {
     pub saves: usize,
     /// Wake-ups by the engine's own timer.
     pub wakes: usize,
-    /// Effects so far.
+    /// Effects so far that leave a trace.
     pub effects: usize,
     /// The daemon dies just before this effect.
     pub crash_at: Option<usize>,
@@ -181,6 +181,13 @@ impl Bench {
         !shown.is_empty() && shown.values().all(|m| m.state == MirrorState::Redundant)
     }
 
+    /// Every mirror is redundant, or says why nothing is done about it.
+    pub fn at_rest(&self) -> bool {
+        let shown = &self.engine.snapshot().mirrors;
+        let waits = |hold| !matches!(hold, Hold::Settling | Hold::Queued | Hold::VgBusy | Hold::BackOff);
+        shown.values().all(|m| m.state == MirrorState::Redundant || m.hold.is_some_and(waits))
+    }
+
     fn tick(&mut self) {
         self.machine.advance(QUANTUM);
         let now = self.machine.now;
@@ -239,8 +246,14 @@ impl Bench {
             Some(Fault::Exit(code)) => OpResult::Exit { code, last_line: "injected".into() },
             Some(Fault::Fail) => OpResult::Failed("injected".into()),
             Some(Fault::KilledSuspended) => {
+                for raid in self.machine.raids.iter_mut().filter(|r| op.lvs().iter().any(|lv| lv.uuid == r.uuid)) {
+                    raid.suspended = true;
+                    // The table with the flag is loaded by then, and a refresh resumes with it (`facts/lab.md` A).
+                    let flags = op.code() == "quarantine";
+                    let on_pv = raid.legs.iter_mut().filter(|leg| op.pv() == Some(&Machine::pv(leg.server)));
+                    on_pv.for_each(|leg| leg.table_flag |= flags);
+                }
                 for lv in op.lvs() {
-                    self.machine.raids.iter_mut().filter(|r| r.uuid == lv.uuid).for_each(|r| r.suspended = true);
                     self.machine.mirrors.iter_mut().filter(|m| m.uuid == lv.uuid).for_each(|m| m.suspended = true);
                 }
                 OpResult::Exit { code: 137, last_line: "killed".into() }
@@ -254,8 +267,10 @@ impl Bench {
         let now = self.machine.now;
         let wall = Wall(BOOT + now);
         for effect in self.engine.step(Now { mono: Mono(now), wall }, input) {
-            self.effects += 1;
-            if self.crash_at == Some(self.effects) {
+            // A death before a timer or a look at sysfs is the same as one before what follows.
+            let idle = matches!(effect, Effect::WakeAt(_) | Effect::ObserveKernel);
+            self.effects += usize::from(!idle);
+            if !idle && self.crash_at == Some(self.effects) {
                 self.restart_daemon();
                 return;
             }
@@ -387,6 +402,11 @@ impl Bench {
     /// A target as shown.
     pub fn target(&self, server: usize) -> &TargetView {
         self.shown(&Machine::target(server)).expect("a target")
+    }
+
+    /// recovery_tmo of a session, which must be there.
+    pub fn tmo(&self, server: usize) -> Option<u32> {
+        self.machine.sessions[server].as_ref().expect("a session").tmo
     }
 
     fn shown(&self, key: &TargetKey) -> Option<&TargetView> {

@@ -8,6 +8,9 @@ use mirrorkeeper_core::observation::{LegHealth, SyncAction};
 /// Sectors a virtual second at which a sync goes on: 16 MiB/s, so that a full copy of a small LV is seen in several samples.
 const RATE: u64 = 32_768;
 
+/// Seconds in which a leg has to be flagged again: a look, two samples and a command.
+const GRACE: f64 = 15.0;
+
 /// One leg.
 #[derive(Debug, Clone)]
 pub struct RaidLeg {
@@ -67,6 +70,8 @@ pub struct Raid {
     pub written: bool,
     /// Active.
     pub active: bool,
+    /// Seconds for which a leg that was judged has been serving old blocks.
+    serving_old: f64,
 }
 
 impl Raid {
@@ -87,7 +92,19 @@ impl Raid {
         let legs = vec![leg(0), leg(1)];
         let name = name.to_owned();
         let (sync, mismatches, event_nr, suspended, written, active) = (None, 0, 3, false, true, true);
-        Self { name, uuid, sectors: 262_144, legs, sync, mismatches, event_nr, suspended, written, active }
+        Self {
+            name,
+            uuid,
+            sectors: 262_144,
+            legs,
+            sync,
+            mismatches,
+            event_nr,
+            suspended,
+            written,
+            active,
+            serving_old: 0.0,
+        }
     }
 
     fn way(&self, leg: usize, paths: &Paths) -> Way {
@@ -117,6 +134,11 @@ impl Raid {
         }
         let before = self.event_nr;
         self.fail_dead_paths(paths);
+        // With nobody left to read from, a sync is given up; its leg stays `a`.
+        let sources: Vec<usize> = self.alive().collect();
+        if sources.iter().all(|i| self.way(*i, paths) == Way::Fails) {
+            self.sync = None;
+        }
         let total = self.sectors;
         let may_go_on = self
             .legs
@@ -140,10 +162,13 @@ impl Raid {
             // Whoever had to serve alone is the truth from then on, however stale: no daemon can help it.
             leg.judged = leg.stale && (leg.judged || leg.table_flag) && alive != [i];
         }
-        for reader in self.readers() {
-            if self.legs[reader].judged {
-                broken.push(format!("{}: reads come from leg {reader}, which is stale and was judged", self.name));
-            }
+        // Old blocks are served while a better leg is there. A command that was under way may unflag a leg that went bad
+        // meanwhile; then it has to be flagged again soon.
+        let better = self.alive().any(|i| !self.legs[i].stale);
+        let wrong = self.readers().into_iter().find(|i| better && self.legs[*i].judged);
+        self.serving_old = wrong.map_or(0.0, |_| self.serving_old + seconds);
+        if let Some(leg) = wrong.filter(|_| self.serving_old > GRACE) {
+            broken.push(format!("{}: reads come from leg {leg}, which is stale and was judged", self.name));
         }
         (written, self.event_nr != before)
     }
@@ -185,8 +210,9 @@ impl Raid {
                         broken.push(format!("{}: a stale leg was copied over leg {target}", self.name));
                     }
                     leg.stale = stale_source;
-                } else if leg.stale && !leg.table_flag {
-                    broken.push(format!("{}: stale leg {target} was revived without the flag", self.name));
+                } else {
+                    // Whoever was dead has to come back flagged; `GRACE` for a command that outlived a loss.
+                    leg.judged |= leg.stale;
                 }
                 let whole = self.legs.iter().all(|l| l.health == LegHealth::InSync);
                 let events = self.legs.iter().map(|l| l.events).max().unwrap_or(0) + 2;

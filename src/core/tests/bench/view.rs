@@ -53,6 +53,7 @@ impl Machine {
             pv_links: links.collect(),
             iscsid: self.iscsid.0,
             lvm_running: suspended && lvm_running,
+            partial: false,
             gaps: Vec::new(),
         }
     }
@@ -112,7 +113,7 @@ impl Machine {
     pub fn probe(&self, target: &ProbeTarget) -> LegProbe {
         let place = [A, B].into_iter().find(|server| {
             let session = self.sessions[*server].as_ref();
-            session.is_some_and(|s| s.disk == target.device && s.disk_state == ScsiState::Running)
+            session.is_some_and(|s| s.disk == target.device) && self.paths().dev(*server).is_some()
         });
         let Some(server) = place else {
             let identity = ProbedIdentity::Unreadable("EIO".into());

@@ -115,7 +115,6 @@ fn an_unmanaged_volume_is_shown_with_its_reason_and_left_alone() {
         (R::SharedVg, |vg| vg.lock_type = "sanlock".into()),
         (R::Exported, |vg| vg.exported = true),
         (R::ReadOnly, |vg| vg.writeable = false),
-        (R::ForeignVg, |vg| vg.system_id = "another-machine".into()),
         (R::Integrity, |vg| vg.lvs[0].layout.push("integrity".into())),
         (R::Pvmove, |vg| vg.lvs[0].move_pv = "/dev/sda".into()),
         (R::Converting, |vg| vg.lvs[0].converting = true),

@@ -1,4 +1,5 @@
 //! One test per behaviour of the engine, told on the bench: a machine, a fault, and what must come of it.
+#![allow(clippy::unwrap_used, reason = "a model that cannot go on has failed its test")]
 
 #[path = "../bench/mod.rs"]
 mod bench;

@@ -1,1 +1,88 @@
+//! The daemon dies between any two effects of a heal and is started again with the ledger as it was saved.
 
+use crate::bench::Bench;
+use crate::bench::machine::{A, B};
+use mirrorkeeper_core::input::Input;
+use mirrorkeeper_core::words::EventCode as E;
+
+/// Kills the daemon before every effect of a story in turn; each must end redundant with every promise kept.
+fn killed_everywhere(story: impl Fn(&mut Bench), raids: &[&str], mirrors: &[&str]) {
+    // A minute of idling before each of some hundred deaths would be most of the test.
+    let fresh = || {
+        let mut bench = Bench::new(raids, mirrors);
+        for server in [A, B] {
+            bench.machine.session(server).tmo = Some(5);
+        }
+        bench.run_for(5);
+        bench
+    };
+    let mut whole = fresh();
+    let first = whole.effects;
+    story(&mut whole);
+    whole.run_until_redundant(300);
+    for k in first + 1..=whole.effects {
+        let mut bench = fresh();
+        bench.crash_at = Some(k);
+        story(&mut bench);
+        bench.run_until_redundant(900);
+    }
+}
+
+#[test]
+fn killed_anywhere_while_a_lost_leg_heals() {
+    let story = |bench: &mut Bench| {
+        bench.machine.lose_cache(B);
+        bench.machine.down(B, true);
+        bench.run_for(7);
+        bench.machine.write_metadata();
+        bench.machine.back(B);
+    };
+    killed_everywhere(story, &["r1"], &[]);
+}
+
+#[test]
+fn killed_anywhere_while_the_lowest_leg_heals_under_a_new_name() {
+    let story = |bench: &mut Bench| {
+        bench.machine.lose_cache(A);
+        bench.machine.logout(A);
+        bench.run_for(5);
+        bench.machine.login(A);
+    };
+    killed_everywhere(story, &["r1"], &[]);
+}
+
+#[test]
+fn killed_anywhere_while_a_living_leg_is_judged() {
+    killed_everywhere(|bench| bench.machine.power_cycle(B), &["r1", "r2"], &[]);
+}
+
+#[test]
+fn killed_anywhere_while_a_mirror_leg_is_given_back() {
+    let story = |bench: &mut Bench| {
+        bench.machine.down(B, true);
+        bench.run_for(7);
+        bench.machine.back(B);
+    };
+    killed_everywhere(story, &[], &["testlv"]);
+}
+
+#[test]
+fn killed_anywhere_while_a_living_mirror_leg_is_copied_anew() {
+    killed_everywhere(|bench| bench.machine.power_cycle(B), &[], &["testlv"]);
+}
+
+#[test]
+fn a_stopping_daemon_begins_nothing_and_still_remembers_losses() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    bench.feed(Input::Stopping);
+    bench.machine.down(B, true);
+    bench.run_for(200);
+    bench.machine.back(B);
+    bench.run_for(60);
+    assert!(bench.ran.is_empty(), "{}", bench.story());
+    assert!(bench.codes().contains(&E::LegLost));
+    assert!(bench.ledger().mirrors[&Bench::uuid("r1")].degraded_since.is_some());
+    bench.restart_daemon();
+    bench.run_until_redundant(120);
+    assert_eq!(bench.writes(), ["quarantine", "check", "release"], "{}", bench.story());
+}

@@ -2,7 +2,6 @@
 
 use crate::bench::machine::{A, B, SECOND};
 use crate::bench::{Bench, Fault};
-use mirrorkeeper_core::ids::DevNo;
 use mirrorkeeper_core::ledger::Trust;
 use mirrorkeeper_core::words::{EventCode as E, LegState, MirrorState};
 
@@ -132,7 +131,7 @@ fn a_leg_that_stayed_alive_while_its_server_was_power_cycled_is_judged_too() {
 fn a_leg_that_stayed_alive_is_flagged_as_soon_as_it_answers() {
     let mut bench = Bench::settled(&["r1"], &[]);
     bench.machine.power_cycle(B);
-    bench.run_until(10, "logged in", |b| b.machine.paths().dev(B).is_some());
+    bench.run_until(30, "logged in", |b| b.machine.paths().dev(B).is_some());
     let back = bench.machine.now / SECOND;
     bench.run_until_redundant(120);
     let flagged = bench.times("quarantine")[0];
@@ -225,10 +224,8 @@ fn an_idle_volume_is_judged_with_the_ones_that_noticed() {
 #[test]
 fn the_administrators_flag_on_the_survivor_is_lifted_for_the_probation_only() {
     let mut bench = Bench::settled(&["r1"], &[]);
-    for leg in [A] {
-        bench.machine.raids[0].legs[leg].flagged = true;
-        bench.machine.raids[0].legs[leg].table_flag = true;
-    }
+    let survivor = &mut bench.machine.raids[0].legs[A];
+    (survivor.flagged, survivor.table_flag) = (true, true);
     bench.run_for(60);
     cut_and_return(&mut bench, B);
     bench.run_until_redundant(120);
@@ -264,10 +261,11 @@ fn a_rebuild_that_copied_next_to_nothing_is_not_believed() {
 fn a_lun_that_was_deleted_under_a_live_session_is_healed_when_it_is_back() {
     // `D` with a perfect session (`facts/lab.md` 13).
     let mut bench = Bench::settled(&["r1"], &[]);
-    let dev = bench.machine.session(B).dev;
-    bench.machine.session(B).dev = DevNo { major: 8, minor: 4000 };
-    bench.run_for(3);
-    bench.machine.session(B).dev = dev;
-    bench.run_until_redundant(90);
+    bench.machine.servers[B].lun_gone = true;
+    bench.run_for(60);
+    assert_eq!(bench.mirror("r1").state, MirrorState::Degraded, "{}", bench.story());
+    assert!(bench.writes().is_empty(), "{}", bench.story());
+    bench.machine.servers[B].lun_gone = false;
+    bench.run_until_redundant(400);
     assert_eq!(bench.writes(), ["quarantine", "check", "release"], "{}", bench.story());
 }
