@@ -66,6 +66,16 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Waits until a leg of a raid volume is write-mostly, and says how long that took.
+    pub fn wait_for_flag(&self, dm: &str) -> Result<Duration> {
+        let start = Instant::now();
+        wait_until(&format!("{dm} has a write-mostly leg"), HEAL_LIMIT, || {
+            let table = self.guest().sh(&format!("dmsetup table {dm}"))?;
+            Ok(if table.contains("write_mostly") { Look::Done(()) } else { Look::NotYet(table) })
+        })?;
+        Ok(start.elapsed())
+    }
+
     /// Waits until the writer of a mirror got `more` further records acknowledged.
     pub fn wait_for_progress(&self, volume: &str, more: u64) -> Result<()> {
         let count = || -> Result<u64> {

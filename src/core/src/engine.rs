@@ -15,7 +15,8 @@ use crate::snapshot::{Details, Event, Object, Snapshot};
 use crate::time::{Mono, Now};
 use crate::topology::{self, Live, Mirror};
 use crate::trust::{self, Evidence};
-use crate::view::{self, Pace};
+use crate::view;
+use crate::watch::Watch;
 use crate::witness::Objection;
 use crate::words::{EventCode, Hold, Severity, TargetState, TimeoutReason};
 use crate::world::World;
@@ -47,12 +48,9 @@ pub struct Engine {
     pub(crate) wants: Wants,
     pub(crate) world: World,
     saved: Saved,
-    steady: BTreeMap<LvUuid, u32>,
-    watched: BTreeSet<LvUuid>,
-    stuck_since: BTreeMap<LvUuid, Mono>,
+    watch: Watch,
     pub(crate) scrubs: BTreeMap<LvUuid, Scrub>,
     probes: BTreeMap<VgUuid, ProbeRun>,
-    paces: BTreeMap<LvUuid, Pace>,
     /// Scrub state noted when its command was started: dm event number and sectors written.
     pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
     pub(crate) news: Vec<Event>,
@@ -116,12 +114,9 @@ impl Engine {
             wants: Wants { kernel: true, nodes: true, ..Wants::default() },
             world: World::default(),
             saved,
-            steady: BTreeMap::new(),
-            watched: BTreeSet::new(),
-            stuck_since: BTreeMap::new(),
+            watch: Watch::default(),
             scrubs: BTreeMap::new(),
             probes: BTreeMap::new(),
-            paces: BTreeMap::new(),
             before: BTreeMap::new(),
             news,
             refused: BTreeSet::new(),
@@ -173,7 +168,8 @@ impl Engine {
                 self.outdated = false;
                 broken = self.targets.observe(&self.world.kernel, &mut self.ledger, now);
                 self.join();
-                self.count_steady(now);
+                let writers = self.arbiter.running().filter_map(|running| running.op.writes_vg().cloned()).collect();
+                self.watch.look(&self.mirrors, &self.world.kernel, &writers, now.mono);
                 let sessions =
                     self.targets.all.values().filter_map(|t| Some((t.sid?, t.state == TargetState::LoggedIn)));
                 let sessions: Vec<_> = sessions.collect();
@@ -243,58 +239,22 @@ impl Engine {
         self.mirrors = topology::join(&self.world.kernel, &self.world.vgs, &self.ledger);
     }
 
-    /// What a single sample may show by mistake is believed when the next one shows it too.
-    fn count_steady(&mut self, now: Now) {
-        let mirrors = &self.mirrors;
-        self.steady.retain(|uuid, _| mirrors.get(uuid).is_some_and(Mirror::steady));
-        for uuid in mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid) {
-            *self.steady.entry(uuid.clone()).or_insert(0) += 1;
-        }
-        let stuck = |m: &Mirror| {
-            let dead =
-                m.legs.iter().any(|l| l.index.is_some() && l.health == Some(crate::observation::LegHealth::Dead));
-            let orphan = m.suspended && !self.world.kernel.lvm_running;
-            let stopped = m.idle() && m.legs.iter().any(|l| l.health == Some(crate::observation::LegHealth::Syncing));
-            // dmeventd cannot act either while a device is blocked.
-            orphan
-                || stopped
-                || (dead && matches!(m.live, Live::Mirror { .. }) && self.world.kernel.blocked_device().is_none())
-        };
-        let writer = |slot: &Slot| self.arbiter.occupied(slot).is_some_and(|running| running.op.writes_vg().is_some());
-        let running = |m: &Mirror| writer(&Slot::Vg(m.vg.uuid.clone()));
-        self.stuck_since.retain(|uuid, _| mirrors.get(uuid).is_some_and(|m| stuck(m) && !running(m)));
-        for uuid in mirrors.iter().filter(|(_, m)| stuck(m) && !running(m)).map(|(uuid, _)| uuid) {
-            self.stuck_since.entry(uuid.clone()).or_insert(now.mono);
-        }
-        for (uuid, mirror) in mirrors {
-            let ratio = view::ratio(mirror);
-            if ratio < 1.0 {
-                let pace = Pace::follow(self.paces.get(uuid).copied(), ratio, mirror.size, now.mono);
-                self.paces.insert(uuid.clone(), pace);
-            } else {
-                self.paces.remove(uuid);
-            }
-        }
-    }
-
     fn judge(&mut self, now: Now, broken: &BTreeSet<TargetKey>) {
         self.finish_scrubs(now);
-        let steady = self.steady_twice();
-        let mut ledger = std::mem::replace(&mut self.ledger, Ledger::empty(""));
-        let (mirrors, watched, reported) = (&self.mirrors, &self.watched, self.world.reported);
-        trust::judge(&mut ledger, Evidence { mirrors, broken, watched, steady: &steady, reported, at: now.wall });
-        self.ledger = ledger;
-        let whole = self.mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid.clone());
-        self.watched.extend(whole);
-    }
-
-    fn steady_twice(&self) -> BTreeSet<LvUuid> {
-        self.steady.iter().filter(|(_, samples)| **samples >= 2).map(|(uuid, _)| uuid.clone()).collect()
+        let evidence = Evidence {
+            mirrors: &self.mirrors,
+            broken,
+            watched: &self.watch.whole,
+            steady: &self.watch.steady,
+            reported: self.world.reported,
+            at: now.wall,
+        };
+        trust::judge(&mut self.ledger, evidence);
+        self.watch.remember();
     }
 
     /// Runs a closure over everything a plan rests on.
     pub(crate) fn situation<T>(&self, now: Now, look: impl FnOnce(&Situation<'_>) -> T) -> T {
-        let steady = self.steady_twice();
         look(&Situation {
             now,
             settings: &self.settings,
@@ -304,8 +264,8 @@ impl Engine {
             ledger: &self.ledger,
             targets: &self.targets,
             mirrors: &self.mirrors,
-            steady: &steady,
-            stuck_since: &self.stuck_since,
+            steady: &self.watch.steady,
+            stuck_since: &self.watch.stuck_since,
             scrubs: &self.scrubs,
             probes: &self.probes,
             hurry: &self.hurry,
@@ -495,7 +455,7 @@ impl Engine {
             mirrors: self
                 .mirrors
                 .iter()
-                .map(|(uuid, m)| (m.name.clone(), view::mirror_view(s, m, holds, self.paces.get(uuid), now.wall)))
+                .map(|(uuid, m)| (m.name.clone(), view::mirror_view(s, m, holds, self.watch.paces.get(uuid), now.wall)))
                 .collect(),
             jobs: BTreeMap::new(),
         });
@@ -520,7 +480,7 @@ impl Engine {
     fn next_wake(&self, now: Now) -> Mono {
         let healthy = self.targets.all.values().all(|t| t.sid.is_none() || t.state == TargetState::LoggedIn)
             && self.mirrors.values().all(|m| matches!(m.live, Live::Inactive) || m.steady())
-            && self.stuck_since.is_empty()
+            && self.watch.stuck_since.is_empty()
             && self.scrubs.is_empty()
             && self.targets.iscsid_missing_since.is_none()
             && self.arbiter.running().next().is_none()

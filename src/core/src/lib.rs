@@ -26,6 +26,7 @@ pub mod timeouts;
 pub mod topology;
 pub mod trust;
 pub mod view;
+pub mod watch;
 pub mod witness;
 pub mod words;
 pub mod world;

@@ -4,9 +4,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::check::{Errors, final_check};
 use crate::fault::{Fault, Server};
-use crate::stage::{HEAL_LIMIT, LOSS_LIMIT, Stage};
+use crate::stage::{LOSS_LIMIT, Stage};
 use crate::stock::VOLUMES;
-use crate::wait::{Look, wait_until};
 
 /// Silent loss of leg 1.
 pub fn cut_b(stage: &mut Stage<'_>) -> Result<()> {
@@ -73,10 +72,7 @@ pub fn probation_reads(stage: &mut Stage<'_>) -> Result<()> {
     }
     Fault::Kill.undo(stage.guest(), Server::B)?;
     // A leg that never failed serves reads until its flag is set: the proof begins with the flag.
-    wait_until("vg0/r1 has a write-mostly leg", HEAL_LIMIT, || {
-        let table = stage.guest().sh("dmsetup table vg0-r1")?;
-        Ok(if table.contains("write_mostly 1") { Look::Done(()) } else { Look::NotYet(table) })
-    })?;
+    stage.wait_for_flag("vg0-r1")?;
     let guest = stage.guest();
     guest.sh("echo 1 > /proc/sys/dev/raid/speed_limit_min; echo 1 > /proc/sys/dev/raid/speed_limit_max")?;
     let disk = guest.disk_of('b')?;
