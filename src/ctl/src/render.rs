@@ -4,7 +4,7 @@
 //! mail.
 
 use crate::text::{bytes, duration, fit, percent, plain};
-use mirrorkeeper_client::{Leg, Mirror, Status, Target};
+use mirrorkeeper_client::{Leg, Mirror, Status, Target, Value};
 use std::collections::BTreeMap;
 
 /// A line with what belongs under it.
@@ -85,7 +85,7 @@ fn is_on(device: &str, disk: &str) -> bool {
 
 fn leg((mirror, leg): LegOf<'_>, with_device: bool) -> Node {
     let mut line = format!("{}  {}", mirror.name, leg.state);
-    if leg.ratio < 1.0 {
+    if leg.state == "rebuilding" {
         line += &format!(" {}", percent(leg.ratio));
     }
     if with_device && !leg.device.is_empty() {
@@ -111,11 +111,26 @@ fn mirror(mirror: &Mirror) -> Vec<String> {
     }
     if !mirror.hold.is_empty() {
         lines.push(format!("  held: {}", mirror.hold));
+        // A time in microseconds is for programs.
+        let details = mirror.hold_details.iter().filter(|(key, _)| *key != "until");
+        lines.extend(details.map(|(key, value)| format!("    {key}: {}", evidence(value))));
     }
     if !mirror.managed {
         lines.push(format!("  not managed: {}", mirror.unmanaged_reason));
     }
     lines
+}
+
+/// A value of a details map, for people.
+fn evidence(value: &Value) -> String {
+    match value {
+        Value::Bool(yes) => yes.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Uint(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Text(text) => plain(text),
+        Value::Texts(texts) => plain(&texts.join(" ")),
+    }
 }
 
 fn summary(status: &Status) -> Vec<String> {

@@ -90,7 +90,9 @@ fn a_lost_and_a_rebuilding_leg_and_one_that_is_on_no_target() {
     let mut world = healthy();
     world.targets.insert(path(2), target_on(2, "blocked", &[]).1);
     let a = world.mirrors.get_mut("vg0/a").unwrap();
-    (a.state, a.copies_in_sync, a.hold) = ("degraded".to_owned(), 1, "settling".to_owned());
+    (a.state, a.copies_in_sync, a.hold) = ("degraded".to_owned(), 1, "split-brain".to_owned());
+    a.hold_details.insert("events".to_owned(), Value::Uint(32));
+    a.hold_details.insert("until".to_owned(), Value::Uint(1));
     a.legs[1] = leg_on(&path(2), "", "missing", 1.0);
     let b = world.mirrors.get_mut("vg0/b").unwrap();
     (b.state, b.copies_in_sync, b.sync_action) = ("resyncing".to_owned(), 1, "recover".to_owned());
@@ -113,7 +115,8 @@ on no known target
 └─ vg0/b  rebuilding 43.1 % on /dev/nvme0n1
 
 vg0/a  raid1 10.0 GiB: degraded, 1 of 2 copies in sync
-  held: settling
+  held: split-brain
+    events: 32
 vg0/b  raid1 10.0 GiB: resyncing, 1 of 2 copies in sync
   recover 43.1 %, 20.0 MiB/s, 12 min left
 0 of 2 mirrors redundant, 1 of 2 targets logged in.
