@@ -96,10 +96,7 @@ impl Engine {
         };
         let saved = Saved { generation: ledger.generation, ..Saved::default() };
         if ledger.boot_id != boot_id {
-            boot_id.clone_into(&mut ledger.boot_id);
-            for record in ledger.targets.values_mut() {
-                (record.connection, record.raised_from, record.logged_out_in_boot) = (None, None, None);
-            }
+            trust::reboot(&mut ledger, boot_id);
             ledger.generation += 1;
         }
         Self {
@@ -166,7 +163,7 @@ impl Engine {
             Input::Kernel(kernel) => {
                 self.world.see_kernel(*kernel);
                 self.outdated = false;
-                broken = self.targets.observe(&self.world.kernel, &mut self.ledger, now);
+                broken = self.targets.observe(&self.world.kernel, &mut self.ledger, &self.settings, now);
                 self.join();
                 let writers = self.arbiter.running().filter_map(|running| running.op.writes_vg().cloned()).collect();
                 self.watch.look(&self.mirrors, &self.world.kernel, &writers, now.mono);

@@ -58,6 +58,7 @@ pub struct Target {
     away: bool,
     away_since: Option<Mono>,
     conn_error: bool,
+    last_sid: Option<u32>,
     logout_answered: bool,
     losses: Vec<Mono>,
 }
@@ -81,6 +82,7 @@ impl Target {
             away: false,
             away_since: None,
             conn_error: false,
+            last_sid: None,
             logout_answered: false,
             losses: Vec::new(),
         }
@@ -124,11 +126,11 @@ impl Targets {
                 return;
             }
         };
-        let Some(target) = self.all.values_mut().find(|t| t.sid == Some(sid)) else { return };
+        let Some(target) = self.all.values_mut().find(|t| t.last_sid == Some(sid)) else { return };
         match hint {
             IscsiHint::ConnError { .. } => target.conn_error = true,
-            // Only a session that was up when the answer came was logged out by somebody; the answer comes before the
-            // session goes (`facts/lab.md` 8).
+            // Only a session that was up until then was logged out by somebody. The session goes within milliseconds of the
+            // answer (`facts/lab.md` 8), so it may be seen gone first.
             IscsiHint::LogoutResponse { .. } => target.logout_answered = !target.conn_error,
             IscsiHint::Unbind { .. } | IscsiHint::Overrun => {}
         }
@@ -147,7 +149,14 @@ impl Targets {
 
     /// Takes in the sessions, notes connections in the ledger and returns the targets whose connection broke since they
     /// were last seen up and has no excuse.
-    pub fn observe(&mut self, kernel: &KernelView, ledger: &mut Ledger, now: Now) -> BTreeSet<TargetKey> {
+    pub fn observe(
+        &mut self,
+        kernel: &KernelView,
+        ledger: &mut Ledger,
+        settings: &Settings,
+        now: Now,
+    ) -> BTreeSet<TargetKey> {
+        let first_login = settings.login_backoff.0;
         self.watch_iscsid(kernel, now);
         let mut broken = BTreeSet::new();
         for session in &kernel.sessions {
@@ -175,12 +184,12 @@ impl Targets {
                 target.losses.push(now.mono);
                 target.away = true;
             }
-            let deliberate = session.is_none() && target.sid.is_some() && target.logout_answered;
-            if deliberate {
+            if session.is_none() && target.logout_answered {
+                target.logout_answered = false;
                 let boot = ledger.boot_id.clone();
                 ledger.targets.entry(name.clone()).or_default().logged_out_in_boot = Some(boot);
             }
-            target.follow(session, connection, now);
+            target.follow(session, connection, first_login, now);
             if let Some(connection) = connection {
                 let record = ledger.targets.entry(name).or_default();
                 record.connection = Some(connection);
@@ -268,16 +277,27 @@ impl Targets {
 }
 
 impl Target {
-    fn follow(&mut self, session: Option<&SessionObs>, connection: Option<Connection>, now: Now) {
+    fn follow(
+        &mut self,
+        session: Option<&SessionObs>,
+        connection: Option<Connection>,
+        first_login: Duration,
+        now: Now,
+    ) {
         let Some(session) = session else {
             if self.sid.take().is_some() {
                 self.change(TargetState::LoggedOut, now);
+                // Word that it was meant may still be on its way.
+                self.next_attempt = Some(now.mono.after(first_login));
             }
-            (self.recovery_tmo, self.up_since, self.connection, self.logout_answered) = (None, None, None, false);
+            (self.recovery_tmo, self.up_since, self.connection) = (None, None, None);
             self.disks.clear();
             return;
         };
-        self.sid = Some(session.sid);
+        if self.last_sid != Some(session.sid) {
+            self.logout_answered = false;
+        }
+        (self.sid, self.last_sid) = (Some(session.sid), Some(session.sid));
         self.recovery_tmo = Some(session.recovery_tmo);
         self.disks = session.disks.iter().map(|d| d.name.clone()).collect();
         let any = |state: ScsiState| session.disks.iter().any(|d| d.state == state);

@@ -6,6 +6,7 @@
 use crate::ids::{LvUuid, PvUuid, TargetKey};
 use crate::ledger::{Cause, Kind, Ledger, LegRecord, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
+use crate::op::LogKind;
 use crate::time::Wall;
 use crate::topology::{Leg, Live, Mirror};
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,8 +152,10 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                 if lost || broke {
                     *stage = Stage::Unverified;
                 }
-                // What a `mirror` dropped comes back by a full copy only.
-                if dropped && record.kind == Kind::Mirror {
+                // What a `mirror` dropped comes back by a full copy only; and one with a core log is copied in full, from its
+                // first leg, whenever it is activated.
+                let anew = mirror.live == Live::Inactive && record.log == LogKind::Core;
+                if (dropped || anew) && record.kind == Kind::Mirror {
                     *stage = Stage::Mismatched;
                 }
             }
@@ -163,6 +166,20 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
 fn connection_broke(known: &LegRecord, leg: &Leg, broken: &BTreeSet<TargetKey>) -> bool {
     let here = leg.place.as_ref().and_then(|p| p.target.as_ref());
     broken.iter().any(|key| here == Some(key) || known.target.as_deref() == Some(key.to_string().as_str()))
+}
+
+/// A new boot: what is noted about connections and sessions is void, and core-log mirrors will have been copied anew.
+pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
+    boot_id.clone_into(&mut ledger.boot_id);
+    for record in ledger.targets.values_mut() {
+        (record.connection, record.raised_from, record.logged_out_in_boot) = (None, None, None);
+    }
+    let copied = ledger.mirrors.values_mut().filter(|m| m.kind == Kind::Mirror && m.log == LogKind::Core);
+    for known in copied.flat_map(|m| m.legs.values_mut()) {
+        if let Trust::Suspect { stage, .. } = &mut known.trust {
+            *stage = Stage::Mismatched;
+        }
+    }
 }
 
 /// Gives trust back.

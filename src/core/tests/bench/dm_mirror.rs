@@ -52,6 +52,15 @@ pub struct DmMirror {
 }
 
 impl DmMirror {
+    /// A core log keeps nothing: an activation copies anew from the first leg. What that one lost in a crash of both is
+    /// what the volume is from then on; no daemon could have saved it.
+    pub fn activate(&mut self) {
+        self.in_sync = 0;
+        if self.legs.iter().all(|leg| self.stale[leg.server]) {
+            self.stale[self.legs[0].server] = false;
+        }
+    }
+
     /// Two legs on the two servers, in sync.
     pub fn new(name: &str, uuid: LvUuid, devs: [DevNo; 2]) -> Self {
         let leg = |server: usize| MirrorLeg { server, dev: devs[server], dead: false };

@@ -65,6 +65,19 @@ fn two_doubtful_mirror_legs_wait_for_a_person() {
 }
 
 #[test]
+fn a_core_log_mirror_is_copied_anew_by_its_activation() {
+    let mut bench = Bench::settled(&[], &["testlv"]);
+    bench.machine.power_cycle(A);
+    bench.machine.power_cycle(B);
+    bench.run_until_held(120, "testlv", Hold::NeedsOperator);
+    // After a boot the kernel copies from the first leg to the others: there is nothing left to tell them apart.
+    bench.machine.mirrors[0].activate();
+    bench.restart_in("boot-2");
+    bench.run_until_redundant(120);
+    assert!(bench.writes().is_empty(), "{}", bench.story());
+}
+
+#[test]
 fn a_mirror_converted_by_the_administrator_stays_linear() {
     let mut bench = Bench::settled(&[], &["testlv"]);
     let mut broken = Vec::new();

@@ -68,7 +68,7 @@ impl Stand {
         let now = Now { mono: Mono(self.machine.now), wall: Wall(self.machine.now) };
         let mut targets = Targets::default();
         targets.records(self.machine.nodes(), now);
-        targets.observe(&kernel, &mut ledger, now);
+        targets.observe(&kernel, &mut ledger, &Settings::default(), now);
         let mirrors: BTreeMap<LvUuid, Mirror> = topology::join(&kernel, &all, &ledger);
         let order = plan::probe_order(&mirrors, &Machine::vg());
         let legs = [A, B].map(|server| {

@@ -109,6 +109,18 @@ fn a_deliberate_logout_is_respected_until_asked() {
 }
 
 #[test]
+fn a_logout_is_known_even_when_its_answer_is_heard_late() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    let sid = bench.machine.sessions[B].as_ref().map(|s| s.sid).unwrap();
+    // All of a logout takes some 5 ms: the session may be seen gone before the messages are read.
+    bench.machine.lose_session(B);
+    bench.run_for(1);
+    bench.feed(Input::Iscsi(IscsiHint::LogoutResponse { sid }));
+    bench.run_for(600);
+    assert!(bench.times("login").is_empty(), "{}", bench.story());
+}
+
+#[test]
 fn a_deliberate_logout_ends_with_the_boot() {
     let mut bench = Bench::settled(&["r1"], &[]);
     bench.machine.logout(B);
