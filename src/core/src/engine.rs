@@ -138,7 +138,10 @@ impl Engine {
         let mut holds = BTreeMap::new();
         if !self.stopping && self.world.kernel_seen {
             let writes = timeouts::adjust(&reasons, &self.targets, &mut self.ledger, &self.settings);
-            wishes.extend(writes.into_iter().map(|op| (op, "as redundancy asks for".to_owned())));
+            // Records that are being read again may say so already.
+            let known = !self.wants.nodes && !self.wants.nodes_running;
+            let due = writes.into_iter().filter(|op| known || !matches!(op, Op::UpdateNode { .. }));
+            wishes.extend(due.map(|op| (op, "as redundancy asks for".to_owned())));
             self.wish_iscsi(now, &mut wishes);
         }
         if self.ledger != ledger_before {

@@ -109,13 +109,18 @@ fn drop_leg(
         plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
         return None;
     }
+    let why = format!("the server of {} was away and may have lost writes of {}", leg.pv, mirror.name);
+    // Flagged missing because of another volume: until its image is gone from the PV, the PV cannot be taken back, and
+    // this is the one way to drop it that LVM allows in an incomplete VG (`facts/lvm.md` 3).
+    if leg.missing {
+        return Some((Op::DropDeadLeg { vg: mirror.vg.clone(), lv: mirror.lv.clone() }, why));
+    }
     if let Err(objection) = s.vg_complete(&mirror.vg.uuid) {
         plan.hold(mirror, objection);
         return None;
     }
     let legs = u32::try_from(in_lv - 1).unwrap_or(u32::MAX);
-    let op = Op::DropLeg { vg: mirror.vg.clone(), lv: mirror.lv.clone(), pv: leg.pv.clone(), legs };
-    Some((op, format!("the server of {} was away and may have lost writes of {}", leg.pv, mirror.name)))
+    Some((Op::DropLeg { vg: mirror.vg.clone(), lv: mirror.lv.clone(), pv: leg.pv.clone(), legs }, why))
 }
 
 /// The next command towards taking a dropped leg back.

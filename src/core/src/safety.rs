@@ -143,10 +143,15 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             let ok = mirror.kind == Kind::Mirror && stage(pv).is_some() && other_good(pv) && mirror.idle();
             ensure(ok, || format!("{} would lose a leg that may be its best", mirror.name))
         }
+        // It drops every leg that failed or is flagged missing, so there must be such a leg, and every good one must stay.
         Op::DropDeadLeg { .. } => {
-            let in_lv = |health| mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(health));
-            let ok = mirror.kind == Kind::Mirror && in_lv(LegHealth::Dead) && in_lv(LegHealth::InSync);
-            ensure(ok, || format!("{} is no mirror with a dead leg and a live one", mirror.name))
+            let goes = |leg: &Leg| leg.index.is_some() && (leg.missing || leg.health != Some(LegHealth::InSync));
+            let stays = |leg: &Leg| leg.index.is_some() && !goes(leg);
+            let trusted_goes =
+                mirror.legs.iter().any(|l| goes(l) && l.health == Some(LegHealth::InSync) && stage(&l.pv).is_none());
+            let ok = mirror.kind == Kind::Mirror && mirror.legs.iter().any(goes) && mirror.legs.iter().any(stays);
+            ensure(ok, || format!("{} is no mirror with a dead leg and a live one", mirror.name))?;
+            ensure(!trusted_goes, || format!("{} would lose a good leg", mirror.name))
         }
         _ => Ok(()),
     }

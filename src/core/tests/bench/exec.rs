@@ -127,7 +127,9 @@ impl Machine {
             Op::DropLeg { lv, pv, .. } => self.drop_legs(lv, &[server(pv)]),
             Op::DropDeadLeg { lv, .. } => {
                 let legs = self.mirrors.iter().find(|m| m.uuid == lv.uuid).map(|m| m.legs.clone()).unwrap_or_default();
-                let dead: Vec<usize> = legs.iter().filter(|leg| leg.dead).map(|leg| leg.server).collect();
+                // A PV that is flagged missing counts as failed, however well its disk does.
+                let failed = legs.iter().filter(|leg| leg.dead || self.missing[leg.server]);
+                let dead: Vec<usize> = failed.map(|leg| leg.server).collect();
                 self.dmeventd = true;
                 self.drop_legs(lv, &dead)
             }

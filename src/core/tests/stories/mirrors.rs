@@ -78,6 +78,18 @@ fn a_core_log_mirror_is_copied_anew_by_its_activation() {
 }
 
 #[test]
+fn an_idle_mirror_lets_go_of_a_pv_that_another_volume_had_flagged() {
+    let mut bench = Bench::settled(&["r1"], &["busy", "idle"]);
+    // Nothing is written to it, so its leg stays alive; the other one is dropped, which flags the PV of both.
+    bench.machine.mirrors[1].written = false;
+    bench.machine.down(B, false);
+    bench.run_until(200, "the PV is flagged", |b| b.machine.missing[B]);
+    bench.machine.back(B);
+    bench.run_until_redundant(300);
+    assert!(bench.writes().contains(&"drop-dead-leg"), "{}", bench.story());
+}
+
+#[test]
 fn a_mirror_converted_by_the_administrator_stays_linear() {
     let mut bench = Bench::settled(&[], &["testlv"]);
     let mut broken = Vec::new();
