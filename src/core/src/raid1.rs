@@ -254,7 +254,8 @@ fn names(cases: &[&Case<'_>]) -> String {
 }
 
 /// A volume found suspended with no LVM command alive hangs its writers: resuming it comes before all else. The resume
-/// also revives a failed leg, so that leg's disk is set offline first unless the superblocks agree.
+/// also revives a failed leg, so that leg's disk is set offline first unless the superblocks agree. A leg revived so serves
+/// reads until it is flagged, unless the killed command had flagged it already: hanging writers are worse.
 pub fn resume(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     for mirror in mirrors.iter().filter(|m| m.suspended && m.reported && s.reported) {
         let stuck = s.stuck_since.get(&mirror.lv.uuid);

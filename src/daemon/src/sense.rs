@@ -7,7 +7,7 @@ use crate::clock::Timer;
 use crate::reactor::WakeUp;
 use mirrorkeeper_core::input::IscsiHint;
 use mirrorkeeper_core::time::Mono;
-use mirrorkeeper_sys::dm::Control;
+use mirrorkeeper_sys::dm;
 use mirrorkeeper_sys::netlink::{iscsi, uevent};
 use mirrorkeeper_sys::{Error, Roots};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,8 +15,6 @@ use std::fmt::Display;
 use std::future::pending;
 use std::io;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// Pause of a loop whose timer does not work.
 const TIMER_BROKEN: Duration = Duration::from_secs(1);
@@ -25,7 +23,7 @@ const TIMER_BROKEN: Duration = Duration::from_secs(1);
 pub struct Sensors {
     roots: Roots,
     timer: Timer,
-    dm: Option<AsyncFd<Control>>,
+    dm: Option<dm::Events>,
     iscsi: Option<iscsi::Listener>,
     uevents: Option<uevent::Listener>,
     /// Of one datagram with several messages: those not handed out yet.
@@ -56,21 +54,13 @@ impl Sensors {
             let opened = uevent::Listener::open(&self.roots);
             self.uevents = self.judged("uevents", opened);
         }
-        if self.dm.is_none() {
-            let opened = Control::open(&self.roots)
-                .and_then(|control| control.arm_poll().map(|()| control))
-                .map_err(|e| (e.is_absent(), e.to_string()))
-                .and_then(|control| watched(control).map_err(|e| (false, e.to_string())));
-            self.dm = match opened {
-                Ok(control) => Some(control),
-                Err((absent, why)) => {
-                    self.complain("device-mapper events", absent, why);
-                    None
-                }
-            };
-        } else if let Some(Err(error)) = self.dm.as_ref().map(|dm| dm.get_ref().arm_poll()) {
+        if let Some(Err(error)) = self.dm.as_ref().map(dm::Events::arm) {
             self.lost("device-mapper events", error);
             self.dm = None;
+        }
+        if self.dm.is_none() {
+            let opened = dm::Events::open(&self.roots);
+            self.dm = self.judged("device-mapper events", opened);
         }
     }
 
@@ -109,7 +99,7 @@ impl Sensors {
                 }
             },
             // Not armed again here but before the reading that follows.
-            ready = listen(self.dm.as_mut(), async |dm| dm.readable().await.map(|mut guard| guard.clear_ready())) => {
+            ready = listen(self.dm.as_mut(), async |dm| dm.next().await) => {
                 match ready {
                     Ok(()) => return WakeUp::Look,
                     Err(error) => {
@@ -156,11 +146,6 @@ impl Sensors {
     fn lost(&mut self, source: &'static str, why: impl Display) {
         tracing::warn!("{source} broke and will be opened again: {why}");
     }
-}
-
-fn watched(control: Control) -> io::Result<AsyncFd<Control>> {
-    // SAFETY: `Control` keeps one open file for as long as it lives and always names that one.
-    unsafe { AsyncFd::register_with_interest(control, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// A source that is not there stays silent.
