@@ -177,12 +177,13 @@ fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
 /// reads the lowest. A leg whose connection broke is no better than another such leg, but better than one that was lost.
 fn has_other_good(case: &Case<'_>) -> bool {
     case.mirror.legs.iter().filter(|leg| leg.pv != case.leg.pv).any(|leg| {
-        let better = match case.record.legs.get(&leg.pv).map(|known| &known.trust) {
-            Some(Trust::Trusted) => true,
-            Some(Trust::Suspect { cause: Cause::SessionDown, .. }) => case.cause != Cause::SessionDown,
-            _ => false,
+        let (trusted, better) = match case.record.legs.get(&leg.pv).map(|known| &known.trust) {
+            Some(Trust::Trusted) => (true, true),
+            Some(Trust::Suspect { cause: Cause::SessionDown, .. }) => (false, case.cause != Cause::SessionDown),
+            _ => (false, false),
         };
-        let reads = leg.health == Some(LegHealth::InSync) && !leg.write_mostly;
+        // The administrator's flag on a trusted leg comes off in the same command.
+        let reads = leg.health == Some(LegHealth::InSync) && (trusted || !leg.write_mostly);
         better && reads && leg.place.as_ref().is_some_and(|p| p.up)
     })
 }
