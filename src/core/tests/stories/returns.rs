@@ -269,3 +269,14 @@ fn a_lun_that_was_deleted_under_a_live_session_is_healed_when_it_is_back() {
     bench.run_until_redundant(400);
     assert_eq!(bench.writes(), ["quarantine", "check", "release"], "{}", bench.story());
 }
+
+#[test]
+fn a_check_is_repeated_when_somebody_changed_the_vg_meanwhile() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    cut_and_return(&mut bench, B);
+    bench.run_until(120, "the check runs", |b| !b.times("check").is_empty());
+    // A table loaded in the middle cuts a check short, and the kernel calls it done.
+    bench.machine.write_metadata();
+    bench.run_until_redundant(200);
+    assert_eq!(bench.times("check").len(), 2, "{}", bench.story());
+}
