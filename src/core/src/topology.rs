@@ -6,8 +6,8 @@
 use crate::ids::{DevNo, LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{Kind, Ledger, MirrorRecord};
 use crate::observation::{
-    DmObs, DmTarget, KernelView, LegHealth, LvObs, MirrorLog, PvObs, RaidStatus, ScsiState, SessionState, SyncAction,
-    VgObs,
+    DiskObs, DmObs, DmTarget, KernelView, LegHealth, LvObs, MirrorLog, PvLink, PvObs, RaidStatus, ScsiState,
+    SessionState, SyncAction, VgObs,
 };
 use crate::op::{LogKind, LvRef, VgRef};
 use crate::words::UnmanagedReason;
@@ -145,7 +145,7 @@ impl Mirror {
 
 /// Every mirror there is or was, by LV UUID.
 pub fn join(kernel: &KernelView, vgs: &BTreeMap<VgUuid, VgObs>, ledger: &Ledger) -> BTreeMap<LvUuid, Mirror> {
-    let join = Join::new(kernel);
+    let join = Join::new(kernel, ledger);
     let mut mirrors = BTreeMap::new();
     for vg in vgs.values() {
         let twin = vgs.values().any(|other| other.name == vg.name && other.uuid != vg.uuid);
@@ -177,14 +177,16 @@ fn kind_of(lv: &LvObs) -> Option<Kind> {
 
 struct Join<'a> {
     kernel: &'a KernelView,
+    ledger: &'a Ledger,
     dm_by_uuid: BTreeMap<&'a str, &'a DmObs>,
     dm_by_dev: BTreeMap<DevNo, &'a DmObs>,
 }
 
 impl<'a> Join<'a> {
-    fn new(kernel: &'a KernelView) -> Self {
+    fn new(kernel: &'a KernelView, ledger: &'a Ledger) -> Self {
         Self {
             kernel,
+            ledger,
             dm_by_uuid: kernel.dm.iter().map(|d| (d.uuid.as_str(), d)).collect(),
             dm_by_dev: kernel.dm.iter().map(|d| (d.dev, d)).collect(),
         }
@@ -283,9 +285,31 @@ impl<'a> Join<'a> {
         }
     }
 
+    /// The disk that stands where a PV was last seen and is no known PV: a LUN that came back blank or as something else
+    /// has lost its link. It is looked at before anything is believed of it.
+    fn stranger(&self, pv: &PvUuid) -> Option<PvLink> {
+        let known = || self.ledger.mirrors.values().flat_map(|m| &m.legs);
+        let target = known().find(|(uuid, _)| *uuid == pv)?.1.target.as_ref()?;
+        let session = self.kernel.sessions.iter().find(|s| s.target.to_string() == *target)?;
+        let taken: Vec<DevNo> =
+            known().filter_map(|(uuid, _)| self.kernel.pv_links.get(uuid)).map(|link| link.dev).collect();
+        let free = |d: &&DiskObs| !taken.contains(&d.dev) && !d.partitions.iter().any(|(_, p)| taken.contains(p));
+        let mut disks = session.disks.iter().filter(free);
+        // With more than one it could be either.
+        let disk = disks.next().filter(|_| disks.next().is_none())?;
+        Some(PvLink { name: disk.name.clone(), dev: disk.dev })
+    }
+
     /// Where udev last saw a PV, followed down to the SCSI disk.
     fn place(&self, pv: &PvUuid) -> Option<Place> {
-        let link = self.kernel.pv_links.get(pv)?;
+        let unlinked;
+        let link = match self.kernel.pv_links.get(pv) {
+            Some(link) => link,
+            None => {
+                unlinked = self.stranger(pv)?;
+                &unlinked
+            }
+        };
         let mut multipath = false;
         let mut dev = link.dev;
         // A PV may lie on a map on a map; eight levels are more than anybody builds.
@@ -307,7 +331,7 @@ impl<'a> Join<'a> {
             multipath,
         };
         for session in &self.kernel.sessions {
-            let holds = |d: &&crate::observation::DiskObs| d.dev == dev || d.partitions.iter().any(|(_, p)| *p == dev);
+            let holds = |d: &&DiskObs| d.dev == dev || d.partitions.iter().any(|(_, p)| *p == dev);
             if let Some(disk) = session.disks.iter().find(holds) {
                 place.disk.clone_from(&disk.name);
                 place.size = disk.size;

@@ -36,7 +36,9 @@ impl Machine {
             })
         });
         let links = [A, B].into_iter().filter_map(|server| {
-            let s = self.sessions[server].as_ref().filter(|s| s.linked)?;
+            // udev's link goes as soon as it sees that the PV is not there any more.
+            let own = self.servers[server].content == Content::Own;
+            let s = self.sessions[server].as_ref().filter(|s| s.linked && own)?;
             Some((Self::pv(server), PvLink { name: s.disk.clone(), dev: s.dev }))
         });
         let mut dm = Vec::new();

@@ -272,7 +272,7 @@ fn a_mirror_is_given_only_a_leg_that_it_lost() {
     lost().allows(&readd(B));
     lost()
         .with(|s| s.machine.servers[B].content = crate::bench::machine::Content::Foreign)
-        .refuses(&readd(B), "identity");
+        .refuses(&readd(B), "unreadable");
     lost().with(|s| s.probe_age = 11).refuses(&readd(B), "just before");
 }
 
