@@ -71,7 +71,7 @@ pub fn slot(op: &Op) -> Slot {
         Op::Login { target } | Op::SetRecoveryTmo { target, .. } | Op::UpdateNode { target, .. } => {
             Slot::Target(target.clone())
         }
-        Op::Rescan { disk } | Op::SetOffline { disk } => Slot::Disk(disk.clone()),
+        Op::Rescan { disk } | Op::SetOffline { disk } | Op::Announce { disk } => Slot::Disk(disk.clone()),
         Op::StartIscsid => Slot::Iscsid,
         _ => op.writes_vg().map_or(Slot::Iscsid, |vg| Slot::Vg(vg.clone())),
     }

@@ -79,6 +79,9 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
                     let stale = s.probe(&mirror.vg.uuid).is_none();
                     return stale.then(|| (s.probe_op(&mirror.vg), format!("{} is held; look again", place.name)));
                 }
+                if let Some(step) = s.announce(&mirror.vg.uuid, place) {
+                    return Some(step);
+                }
                 let held = plan.held.get(&leg.pv).cloned();
                 match held.map_or_else(|| readd(s, mirror, leg), Err) {
                     Ok(op) => Some((op, format!("{} is back; copy {} onto it in full", place.name, mirror.name))),

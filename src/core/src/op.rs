@@ -196,6 +196,11 @@ pub enum Op {
         /// Kernel name, `sda`.
         disk: String,
     },
+    /// Have udev look at a disk again: a LUN whose content was put right raises no event.
+    Announce {
+        /// Kernel name, `sda`.
+        disk: String,
+    },
     /// Make a disk fail its I/O at once: keeps an ambiguous leg out.
     SetOffline {
         /// Kernel name, `sda`.
@@ -320,6 +325,7 @@ impl Op {
             Self::SetRecoveryTmo { .. } => "set-recovery-tmo",
             Self::UpdateNode { .. } => "update-node",
             Self::Rescan { .. } => "rescan",
+            Self::Announce { .. } => "announce",
             Self::SetOffline { .. } => "set-offline",
             Self::StartIscsid => "start-iscsid",
         }
@@ -329,7 +335,7 @@ impl Op {
     /// (`facts/lab.md`, head); a login waits for the target's answer (`login_timeout` 15 s, tried twice).
     pub const fn deadline(&self) -> Duration {
         Duration::from_secs(match self {
-            Self::Probe { .. } | Self::Rescan { .. } | Self::UpdateNode { .. } => 20,
+            Self::Probe { .. } | Self::Rescan { .. } | Self::UpdateNode { .. } | Self::Announce { .. } => 20,
             Self::SetRecoveryTmo { .. } | Self::SetOffline { .. } => 5,
             Self::Login { .. } => 45,
             Self::StartIscsid => 30,
@@ -387,6 +393,7 @@ impl Op {
                 let update = update.map(String::from).into_iter().chain([seconds.to_string()]);
                 argv(["iscsiadm", "-m", "node"], node(target).into_iter().chain(update))
             }
+            Self::Announce { disk } => argv(["udevadm", "trigger", "--action=change"], [format!("/sys/block/{disk}")]),
             Self::StartIscsid => argv(["systemctl", "start", "iscsid.service"], []),
             Self::Probe { .. } | Self::SetRecoveryTmo { .. } | Self::Rescan { .. } | Self::SetOffline { .. } => {
                 return None;

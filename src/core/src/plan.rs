@@ -217,6 +217,13 @@ impl Situation<'_> {
         Op::Probe { vg: vg.uuid.clone(), targets: targets.collect() }
     }
 
+    /// What is missing for a device that was read and found to be the PV, but has no link to be named by.
+    pub fn announce(&self, vg: &VgUuid, place: &Place) -> Option<(Op, String)> {
+        let read = self.probe(vg).is_some();
+        (read && !place.linked)
+            .then(|| (Op::Announce { disk: place.disk.clone() }, format!("udev does not know {} yet", place.name)))
+    }
+
     /// Takes a PV back into its VG, if nothing else on it would come to life with it.
     pub fn restore_missing(&self, mirror: &Mirror, pv: &PvUuid) -> Result<(Op, String), Objection> {
         let lvs = self.vgs.get(&mirror.vg.uuid).map_or(&[][..], |vg| &vg.lvs);

@@ -105,7 +105,7 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         let stale = s.probe(&vg.uuid).is_none();
         return stale.then(|| (s.probe_op(vg), format!("{} is held; look again", place.name)));
     }
-    step
+    s.announce(&vg.uuid, place).or(step)
 }
 
 /// The command for what is needed, and why.

@@ -36,6 +36,8 @@ pub struct Place {
     pub offline: bool,
     /// A dm-multipath map lies between.
     pub multipath: bool,
+    /// udev calls it this PV. Commands name PVs by udev's links.
+    pub linked: bool,
 }
 
 /// One leg of a mirror.
@@ -329,6 +331,7 @@ impl<'a> Join<'a> {
             blocked: false,
             offline: false,
             multipath,
+            linked: self.kernel.pv_links.contains_key(pv),
         };
         for session in &self.kernel.sessions {
             let holds = |d: &&DiskObs| d.dev == dev || d.partitions.iter().any(|(_, p)| *p == dev);

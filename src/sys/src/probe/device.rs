@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 const BLOCK: usize = 4096;
 
 nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+nix::ioctl_none!(blkflsbuf, 0x12, 97);
 
 /// An open device.
 pub struct Device {
@@ -38,6 +39,10 @@ impl Device {
             return Err(Error::malformed(path.display().to_string(), "no block device"));
         }
         let mut size = 0;
+        // A LUN may have been swapped under the page cache, which is what udev reads. Without the privilege it stays as it
+        // is; what is read here does not come from it.
+        // SAFETY: BLKFLSBUF takes no argument and the descriptor is open.
+        let _ = unsafe { blkflsbuf(file.as_raw_fd()) };
         // SAFETY: BLKGETSIZE64 writes one u64 to the address given, which is that of a live u64.
         unsafe { blkgetsize64(file.as_raw_fd(), &mut size) }
             .map_err(|e| Error::io(format!("size of {}", path.display()), e.into()))?;
