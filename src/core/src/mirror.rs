@@ -64,6 +64,16 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
         let known = record.legs.get(&leg.pv)?;
         let Trust::Suspect { stage, .. } = known.trust else { return None };
         let place = s.ready(&[mirror], leg, known.size, false, plan)?;
+        // What the last look at the device found stands until a newer one.
+        let probe = s.probes.get(&mirror.vg.uuid);
+        if let Some(Err(objection)) = probe.map(|probe| probe.identity(mirror, leg, known.size)) {
+            plan.hold(mirror, objection);
+            let stale = s.probe(&mirror.vg.uuid).is_none();
+            return stale.then(|| (s.probe_op(&mirror.vg), format!("{} is held; look again", place.name)));
+        }
+        if let Some(step) = s.announce(&mirror.vg.uuid, place) {
+            return Some(step);
+        }
         match (leg.index, stage) {
             // The copy onto it has just ended; trust follows when it was seen so twice.
             (Some(_), Stage::Mismatched) => None,
@@ -72,16 +82,6 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
             // Dead and not dropped yet: dmeventd's turn.
             (Some(_), _) => None,
             (None, _) => {
-                // What the last look at the device found stands until a newer one.
-                let probe = s.probes.get(&mirror.vg.uuid);
-                if let Some(Err(objection)) = probe.map(|probe| probe.identity(mirror, leg, known.size)) {
-                    plan.hold(mirror, objection);
-                    let stale = s.probe(&mirror.vg.uuid).is_none();
-                    return stale.then(|| (s.probe_op(&mirror.vg), format!("{} is held; look again", place.name)));
-                }
-                if let Some(step) = s.announce(&mirror.vg.uuid, place) {
-                    return Some(step);
-                }
                 let held = plan.held.get(&leg.pv).cloned();
                 match held.map_or_else(|| readd(s, mirror, leg), Err) {
                     Ok(op) => Some((op, format!("{} is back; copy {} onto it in full", place.name, mirror.name))),

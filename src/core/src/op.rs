@@ -300,10 +300,9 @@ impl Op {
         matches!(self, Self::Quarantine { .. } | Self::Release { .. } | Self::Rebuild { .. } | Self::Resume { .. })
     }
 
-    /// Whether labels and superblocks are read just before it: it takes a device back, or loads a table.
+    /// Whether labels and superblocks are read just before it. Not before what is done because a device is gone.
     pub fn needs_look(&self) -> bool {
-        self.writes_vg().is_some()
-            && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. } | Self::DropLeg { .. })
+        self.writes_vg().is_some() && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. })
     }
 
     /// Step code for jobs and `PlanHeal`.

@@ -139,9 +139,10 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             ensure(wanted, || format!("{pv} is not a leg that {} lost", mirror.name))?;
             identity(vg, pv, s)
         }
-        Op::DropLeg { pv, .. } => {
+        Op::DropLeg { vg, pv, .. } => {
             let ok = mirror.kind == Kind::Mirror && stage(pv).is_some() && other_good(pv) && mirror.idle();
-            ensure(ok, || format!("{} would lose a leg that may be its best", mirror.name))
+            ensure(ok, || format!("{} would lose a leg that may be its best", mirror.name))?;
+            identity(vg, pv, s)
         }
         // It drops every leg that failed or is flagged missing, so there must be such a leg, and every good one must stay.
         Op::DropDeadLeg { .. } => {

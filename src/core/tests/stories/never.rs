@@ -283,7 +283,9 @@ fn a_mirror_never_drops_what_may_be_its_best_leg() {
         .doubt("testlv", A, Stage::Unverified)
         .doubt("testlv", B, Stage::Unverified)
         .refuses(&drop_leg(B), "best");
-    Stand::new().doubt("testlv", B, Stage::Unverified).allows(&drop_leg(B));
+    let doubted = || Stand::new().doubt("testlv", B, Stage::Unverified);
+    doubted().allows(&drop_leg(B));
+    doubted().with(|s| s.probe_age = 11).refuses(&drop_leg(B), "just before");
 }
 
 #[test]
