@@ -5,12 +5,14 @@
 //! here decides anything, and reading never starts a stopped service.
 
 mod error;
+pub mod hold;
 mod model;
 mod proxy;
 
 pub use error::{Error, Result};
-pub use model::{Job, Leg, Manager, Mirror, Status, Step, Target, Value};
+pub use model::{Job, Leg, Manager, Mirror, PlannedStep, Status, Step, Target, Value};
 pub use proxy::{JobProxy, ManagerProxy, MirrorProxy, TargetProxy};
+pub use zbus::OwnedObjectPath;
 
 use model::Interfaces;
 use serde::de::DeserializeOwned;
@@ -18,7 +20,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 use zbus::connection::Builder;
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, ObjectPath, OwnedObjectPath, Type};
+use zbus::{Connection, ObjectPath, Type};
 
 /// Name on the bus.
 pub const NAME: &str = "org.mirrorkeeper1";
@@ -68,6 +70,15 @@ impl Client {
         let objects: HashMap<OwnedObjectPath, Interfaces> =
             self.call(NAME, ROOT, object_manager, "GetManagedObjects", &()).await?;
         Ok(Status::new(manager, objects))
+    }
+
+    /// Reads one job whole, as [`Self::status`] would.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; [`Error::Bus`] too when there is no such job, or no more.
+    pub async fn read_job(&self, path: &ObjectPath<'_>) -> Result<Job> {
+        let properties = "org.freedesktop.DBus.Properties";
+        self.call(NAME, path.as_str(), properties, "GetAll", &"org.mirrorkeeper1.Job").await
     }
 
     /// The root object.

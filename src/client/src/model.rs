@@ -175,6 +175,17 @@ pub struct Step {
     pub result: String,
 }
 
+/// A step that would be taken.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, Type)]
+pub struct PlannedStep {
+    /// Step code, or `hold`.
+    pub code: String,
+    /// Why, or why not.
+    pub why: String,
+    /// The command line, word by word; empty when it is none.
+    pub argv: Vec<String>,
+}
+
 /// A value in a details map.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Type)]
 #[zbus(signature = "v")]

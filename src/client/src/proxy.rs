@@ -1,7 +1,7 @@
 //! Proxies of the four interfaces, in the order of `dbus/*.xml`, which documents every member. Properties are read in one go
 //! through [`crate::Client::status`]; the few that are worth following one by one have a getter here.
 
-use crate::Result;
+use crate::{PlannedStep, Result};
 use std::collections::HashMap;
 use zbus::{OwnedObjectPath, OwnedVariant, proxy};
 
@@ -22,6 +22,9 @@ pub trait Manager {
 
     /// Observes everything again.
     fn rescan(&self) -> Result<()>;
+
+    /// Takes our marks off a VG and leaves it alone; the path is the job's.
+    fn forget(&self, vg: &str) -> Result<OwnedObjectPath>;
 
     /// The object of a mirror, by `VG/LV`.
     fn get_mirror(&self, name: &str) -> Result<OwnedObjectPath>;
@@ -68,6 +71,15 @@ pub trait Mirror {
 
     /// Acts now, skipping settle and back-off times; the path is the job's.
     fn heal(&self) -> Result<OwnedObjectPath>;
+
+    /// What would be done now, and why not; empty when redundant.
+    fn plan_heal(&self) -> Result<Vec<PlannedStep>>;
+
+    /// Keeps the leg on that PV and copies every other one anew; the path is the job's.
+    fn resolve(&self, keep_pv_uuid: &str) -> Result<OwnedObjectPath>;
+
+    /// Activates an inactive mirror; the path is the job's.
+    fn activate(&self) -> Result<OwnedObjectPath>;
 }
 
 /// A job.

@@ -67,11 +67,16 @@ const PROBE: &str = "probe";
 /// The slot of an operation.
 pub fn slot(op: &Op) -> Slot {
     match op {
-        Op::Probe { vg, .. } => Slot::Vg(vg.clone()),
+        Op::Probe { vg, .. } | Op::Flush { vg, .. } => Slot::Vg(vg.clone()),
         Op::Login { target } | Op::SetRecoveryTmo { target, .. } | Op::UpdateNode { target, .. } => {
             Slot::Target(target.clone())
         }
-        Op::Rescan { disk } | Op::SetOffline { disk } | Op::Announce { disk } => Slot::Disk(disk.clone()),
+        Op::Rescan { disk }
+        | Op::SetOffline { disk }
+        | Op::SetRunning { disk }
+        | Op::Announce { disk }
+        | Op::Register { disk, .. }
+        | Op::Unregister { disk, .. } => Slot::Disk(disk.clone()),
         Op::StartIscsid => Slot::Iscsid,
         _ => op.writes_vg().map_or(Slot::Iscsid, |vg| Slot::Vg(vg.clone())),
     }

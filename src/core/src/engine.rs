@@ -3,10 +3,12 @@
 //! A step takes in one input and then always restores the same invariants in the same order: judge what is seen, note it
 //! in the ledger, wish for observations, plan, check, start, show. Multi-step work is state, never a waiting function.
 
+mod turn;
+
 use crate::arbiter::{Arbiter, Refused, Slot};
 use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
-use crate::ledger::{Ledger, VERSION};
+use crate::ledger::{Ledger, Mark, VERSION};
 use crate::op::{Op, OpResult};
 use crate::plan::{self, ProbeRun, Scrub, Situation};
 use crate::session::Targets;
@@ -15,12 +17,12 @@ use crate::snapshot::{Details, Event, Object, Snapshot};
 use crate::time::{Mono, Now};
 use crate::topology::{self, Live, Mirror};
 use crate::trust::{self, Evidence};
-use crate::view;
+use crate::upkeep::{Stopping, Upkeep};
 use crate::watch::Watch;
 use crate::witness::Objection;
-use crate::words::{EventCode, Hold, Severity, TargetState, TimeoutReason};
+use crate::words::{EventCode, Hold, Operation, Severity, TargetState, UnmanagedReason};
 use crate::world::World;
-use crate::{incident, jobs::Jobs, safety, timeouts};
+use crate::{boot, jobs::Jobs, safety, timeouts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How the ledger file was found at start.
@@ -34,30 +36,42 @@ pub enum LedgerFound {
     Damaged(String),
 }
 
+/// The machine that the daemon runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Of this boot of the kernel, to tell its notes from those of another.
+    pub boot_id: String,
+    /// `/etc/machine-id`: our keys on the targets are made from it.
+    pub machine_id: String,
+}
+
 /// Everything believed, and what is being done about it.
 #[derive(Debug)]
 pub struct Engine {
+    pub(crate) host: Host,
     pub(crate) settings: Settings,
     pub(crate) ledger: Ledger,
     pub(crate) targets: Targets,
     pub(crate) mirrors: BTreeMap<LvUuid, Mirror>,
     pub(crate) hurry: BTreeSet<LvUuid>,
+    pub(crate) asked: BTreeSet<LvUuid>,
+    pub(crate) upkeep: Upkeep,
     pub(crate) jobs: Jobs,
     pub(crate) arbiter: Arbiter,
     pub(crate) snapshot: Snapshot,
     pub(crate) wants: Wants,
     pub(crate) world: World,
-    saved: Saved,
-    watch: Watch,
+    pub(crate) saved: Saved,
+    pub(crate) watch: Watch,
     pub(crate) scrubs: BTreeMap<LvUuid, Scrub>,
-    probes: BTreeMap<VgUuid, ProbeRun>,
+    pub(crate) probes: BTreeMap<VgUuid, ProbeRun>,
     /// Scrub state noted when its command was started: dm event number and sectors written.
     pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
     pub(crate) news: Vec<Event>,
     refused: BTreeSet<String>,
     /// An operation has ended since the kernel was last looked at: nothing is begun before the next look.
-    outdated: bool,
-    stopping: bool,
+    pub(crate) outdated: bool,
+    pub(crate) stopping: Option<Stopping>,
 }
 
 /// Observations that are wanted or being made.
@@ -73,17 +87,18 @@ pub(crate) struct Wants {
 
 /// How far the ledger is on disk.
 #[derive(Debug, Default)]
-struct Saved {
-    generation: u64,
+pub(crate) struct Saved {
+    pub(crate) generation: u64,
     writing: bool,
     error: Option<String>,
     retry: Option<Mono>,
 }
 
 impl Engine {
-    /// Begins with what was remembered. `boot_id` is the kernel's, to tell this boot's notes from the last one's.
-    pub fn new(settings: Settings, found: LedgerFound, boot_id: &str) -> Self {
+    /// Begins with what was remembered.
+    pub fn new(settings: Settings, found: LedgerFound, host: Host) -> Self {
         let mut news = Vec::new();
+        let boot_id = host.boot_id.as_str();
         let mut ledger = match found {
             LedgerFound::Good(ledger) if ledger.version == VERSION => *ledger,
             LedgerFound::Good(_) | LedgerFound::Absent => Ledger::empty(boot_id),
@@ -99,12 +114,24 @@ impl Engine {
             trust::reboot(&mut ledger, boot_id);
             ledger.generation += 1;
         }
+        if ledger.mark != Mark::Running {
+            ledger.mark = Mark::Running;
+            ledger.generation += 1;
+        }
+        // A VG is left alone until the next start.
+        for vg in ledger.vgs.values_mut().filter(|vg| vg.forgotten) {
+            vg.forgotten = false;
+            ledger.generation += 1;
+        }
         Self {
+            host,
             settings,
             ledger,
             targets: Targets::default(),
             mirrors: BTreeMap::new(),
             hurry: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            upkeep: Upkeep::default(),
             jobs: Jobs::default(),
             arbiter: Arbiter::default(),
             snapshot: Snapshot::default(),
@@ -118,7 +145,7 @@ impl Engine {
             news,
             refused: BTreeSet::new(),
             outdated: false,
-            stopping: false,
+            stopping: None,
         }
     }
 
@@ -136,107 +163,38 @@ impl Engine {
         let reasons = timeouts::reasons(self.mirrors.values(), &self.targets, &self.ledger);
         let mut wishes: Vec<(Op, String)> = Vec::new();
         let mut holds = BTreeMap::new();
-        if !self.stopping && self.world.kernel_seen {
+        if self.stopping.is_some() {
+            wishes = self.closing(now);
+            self.mark_end(now, &wishes);
+        } else if self.world.kernel_seen {
             let writes = timeouts::adjust(&reasons, &self.targets, &mut self.ledger, &self.settings);
             // Records that are being read again may say so already.
             let known = !self.wants.nodes && !self.wants.nodes_running;
             let due = writes.into_iter().filter(|op| known || !matches!(op, Op::UpdateNode { .. }));
             wishes.extend(due.map(|op| (op, "as redundancy asks for".to_owned())));
             self.wish_iscsi(now, &mut wishes);
+            holds = self.plan(now, &mut wishes);
         }
+        self.intend(&wishes);
         if self.ledger != ledger_before {
             self.ledger.generation = ledger_before.generation + 1;
         }
         self.save(now, &mut effects);
-        if !self.stopping && self.world.kernel_seen {
-            holds = self.plan(now, &mut wishes);
-            self.start(now, wishes, &mut holds, &mut effects);
-        }
+        self.start(now, wishes, &mut holds, &mut effects);
+        self.finish_stopping(&mut effects);
         self.observe(now, &mut effects);
         self.show(now, &reasons, &holds, &mut effects);
         effects.push(Effect::WakeAt(self.next_wake(now)));
         effects
     }
 
-    fn absorb(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) -> BTreeSet<TargetKey> {
-        let mut broken = BTreeSet::new();
-        match input {
-            // Half a picture would look like absence.
-            Input::Kernel(kernel) if kernel.partial => {}
-            Input::Kernel(kernel) => {
-                self.world.see_kernel(*kernel);
-                self.outdated = false;
-                broken = self.targets.observe(&self.world.kernel, &mut self.ledger, &self.settings, now);
-                self.join();
-                let writers = self.arbiter.running().filter_map(|running| running.op.writes_vg().cloned()).collect();
-                self.watch.look(&self.mirrors, &self.world.kernel, &writers, now.mono);
-                let sessions =
-                    self.targets.all.values().filter_map(|t| Some((t.sid?, t.state == TargetState::LoggedIn)));
-                let sessions: Vec<_> = sessions.collect();
-                self.wants.nodes |= self.wants.sessions.len() != sessions.len();
-                // Servers came or went: whatever did not work before is worth another try.
-                if self.wants.sessions != sessions {
-                    self.arbiter.fresh_start();
-                }
-                self.wants.sessions = sessions;
-            }
-            Input::Lvm(report) => {
-                self.wants.lvm_running = false;
-                match report {
-                    Ok(report) => {
-                        self.wants.lvm_retry = None;
-                        self.world.see_report(report, &mut self.ledger);
-                        self.join();
-                        self.renumber_scrubs();
-                    }
-                    Err(_) => {
-                        let times = self.wants.lvm_retry.map_or(1, |(_, times)| times + 1);
-                        let (first, longest) = self.settings.heal_backoff;
-                        let due = now.mono.after(crate::session::pause(first, longest, times, "report"));
-                        self.wants.lvm_retry = Some((due, times));
-                    }
-                }
-            }
-            Input::Nodes(nodes) => {
-                self.wants.nodes_running = false;
-                // Unreadable records leave the old ones in force.
-                if let Ok(nodes) = nodes {
-                    self.targets.records(nodes, now);
-                }
-            }
-            Input::Iscsi(hint) => {
-                self.targets.hint(hint, now);
-                self.wants.kernel = true;
-            }
-            Input::OpEnded(id, result) => self.op_ended(now, id, &result),
-            Input::LedgerSaved(generation, result) => {
-                self.saved.writing = false;
-                match result {
-                    Ok(()) => {
-                        (self.saved.generation, self.saved.error, self.saved.retry) = (generation, None, None);
-                    }
-                    Err(why) => {
-                        if self.saved.error.is_none() {
-                            let details = Details::from([("reason", why.as_str().into())]);
-                            self.tell(now, EventCode::LedgerDamaged, Severity::Error, Object::Manager, details);
-                        }
-                        self.saved.error = Some(why);
-                        self.saved.retry = Some(now.mono.after(self.settings.heal_backoff.0));
-                    }
-                }
-            }
-            Input::Command(token, command) => {
-                let reply = self.command(now, command);
-                effects.push(Effect::Reply(token, reply));
-            }
-            Input::Tick => self.wants.kernel = true,
-            Input::Stopping => self.stopping = true,
-        }
-        broken
-    }
-
     fn join(&mut self) {
         self.mirrors = topology::join(&self.world.kernel, &self.world.vgs, &self.ledger);
+        let excluded = |m: &Mirror| self.settings.mirrors.get(&m.name).is_some_and(|policy| policy.exclude);
+        for mirror in self.mirrors.values_mut().filter(|m| excluded(m)) {
+            mirror.unmanaged.get_or_insert(UnmanagedReason::Excluded);
+        }
+        boot::answered(&mut self.asked, &self.mirrors);
     }
 
     fn judge(&mut self, now: Now, broken: &BTreeSet<TargetKey>) {
@@ -247,10 +205,14 @@ impl Engine {
             watched: &self.watch.whole,
             steady: &self.watch.steady,
             reported: self.world.reported,
+            vgs: &self.world.vgs,
+            events: &self.watch.events,
+            settings: &self.settings,
             at: now.wall,
         };
         trust::judge(&mut self.ledger, evidence);
-        self.watch.remember();
+        self.watch.remember(&self.mirrors);
+        self.keep_up();
     }
 
     /// Runs a closure over everything a plan rests on.
@@ -269,6 +231,11 @@ impl Engine {
             scrubs: &self.scrubs,
             probes: &self.probes,
             hurry: &self.hurry,
+            asked: &self.asked,
+            looks: &self.upkeep.looks,
+            stamps: &self.upkeep.stamps,
+            stamping: &self.upkeep.stamping,
+            machine_id: &self.host.machine_id,
         })
     }
 
@@ -288,6 +255,14 @@ impl Engine {
         let mut holds = BTreeMap::new();
         let vgs: BTreeSet<VgUuid> = self.mirrors.values().map(|m| m.vg.uuid.clone()).collect();
         for vg in vgs {
+            if self.ledger.vgs.get(&vg).is_some_and(|vg| vg.forgotten) {
+                let step = self.situation(now, |s| plan::forget(s, &vg));
+                if step.is_none() && self.world.reported && !self.outdated {
+                    self.jobs.done(Operation::Forget, now);
+                }
+                wishes.extend(step);
+                continue;
+            }
             let plan = self.situation(now, |s| plan::plan(s, &vg));
             wishes.extend(plan.steps);
             holds.extend(plan.holds);
@@ -373,6 +348,7 @@ impl Engine {
         };
         self.jobs.step(id, &op, why, &names, now);
         self.note_start(now, id, &op);
+        self.upkeep_begins(id, &op);
         Effect::Start(id, op)
     }
 
@@ -382,10 +358,12 @@ impl Engine {
         (self.wants.kernel, self.outdated) = (true, true);
         if let Op::Probe { vg, .. } = &op {
             let order = plan::probe_order(&self.mirrors, vg);
+            let event_nrs = self.upkeep.probing.remove(&id).unwrap_or_default();
             let run = match result {
-                OpResult::Probed(legs) => ProbeRun { at: now.mono, order, legs: legs.clone() },
-                other => ProbeRun::failed(order, &format!("the probe gave no answer: {other:?}"), now.mono),
+                OpResult::Probed(legs) => ProbeRun { at: now.mono, order, event_nrs, legs: legs.clone() },
+                other => ProbeRun::failed(order, event_nrs, &format!("the probe gave no answer: {other:?}"), now.mono),
             };
+            self.take_notes(now, vg, &run);
             self.probes.insert(vg.clone(), run);
         }
         if let Some(vg) = op.writes_vg() {
@@ -394,6 +372,7 @@ impl Engine {
             self.probes.remove(vg);
         }
         self.note_end(now, id, &op, result);
+        self.upkeep_ends(now, id, &op, result);
     }
 
     pub(crate) fn tell(&mut self, now: Now, code: EventCode, severity: Severity, object: Object, details: Details) {
@@ -412,7 +391,7 @@ impl Engine {
         if std::mem::take(&mut self.wants.kernel) {
             effects.push(Effect::ObserveKernel);
         }
-        if self.stopping {
+        if self.stopping.is_some() {
             return;
         }
         if self.wants.nodes && !self.wants.nodes_running {
@@ -430,56 +409,16 @@ impl Engine {
         }
     }
 
-    fn show(
-        &mut self,
-        now: Now,
-        reasons: &BTreeMap<TargetKey, TimeoutReason>,
-        holds: &BTreeMap<LvUuid, Vec<Objection>>,
-        effects: &mut Vec<Effect>,
-    ) {
-        if !self.world.kernel_seen {
-            return;
-        }
-        let mut next = self.situation(now, |s| Snapshot {
-            paused: None,
-            targets: self
-                .targets
-                .all
-                .iter()
-                .filter(|(_, t)| t.sid.is_some() || t.node.is_some())
-                .map(|(key, target)| {
-                    let reason = reasons.get(key).copied().unwrap_or(TimeoutReason::Unmanaged);
-                    (key.clone(), view::target_view(s, key, target, reason))
-                })
-                .collect(),
-            mirrors: self
-                .mirrors
-                .iter()
-                .map(|(uuid, m)| (m.name.clone(), view::mirror_view(s, m, holds, self.watch.paces.get(uuid), now.wall)))
-                .collect(),
-            jobs: BTreeMap::new(),
-        });
-        if !self.outdated {
-            self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
-        }
-        let snapshot = &next;
-        self.hurry.retain(|uuid| {
-            let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));
-            mirror.is_some_and(|m| m.state != crate::words::MirrorState::Redundant)
-        });
-        next.jobs = self.jobs.views();
-        self.news.extend(incident::transitions(&self.snapshot, &next, now.wall));
-        for mut event in self.news.drain(..) {
-            event.at = now.wall;
-            effects.push(Effect::Publish(event));
-        }
-        self.snapshot = next;
+    /// Whether nothing is to be expected of a mirror. One that was not seen active in this boot may be ours to activate.
+    fn is_calm(&self, mirror: &Mirror) -> bool {
+        let seen = || self.ledger.mirrors.get(&mirror.lv.uuid).is_none_or(|r| r.active_in_boot == self.ledger.boot_id);
+        if mirror.live == Live::Inactive { seen() } else { mirror.steady() }
     }
 
     /// When to look again. Healthy and idle: only for the watchdog.
     fn next_wake(&self, now: Now) -> Mono {
         let healthy = self.targets.all.values().all(|t| t.sid.is_none() || t.state == TargetState::LoggedIn)
-            && self.mirrors.values().all(|m| matches!(m.live, Live::Inactive) || m.steady())
+            && self.mirrors.values().all(|m| self.is_calm(m))
             && self.watch.stuck_since.is_empty()
             && self.scrubs.is_empty()
             && self.targets.iscsid_missing_since.is_none()
@@ -487,7 +426,8 @@ impl Engine {
             && self.ledger.mirrors.values().all(|m| m.degraded_since.is_none());
         let pause = if healthy { self.settings.poll_idle } else { self.settings.poll_busy };
         let idle = now.mono.after(pause);
-        let retries = [self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
+        let closing = self.stopping.as_ref().map(|stopping| stopping.by(&self.settings));
+        let retries = [closing, self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
         let logins = self.targets.all.values().filter(|t| t.sid.is_none()).filter_map(|t| t.next_attempt);
         retries.chain(logins).filter(|at| *at > now.mono).fold(idle, Mono::min)
     }

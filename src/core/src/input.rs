@@ -1,6 +1,6 @@
 //! What reaches the engine, and what leaves it. One input in, a list of effects out; nothing else crosses the border.
 
-use crate::ids::{JobId, LvUuid, OpId, TargetKey};
+use crate::ids::{JobId, LvUuid, OpId, PvUuid, TargetKey};
 use crate::ledger::Ledger;
 use crate::observation::{KernelView, LvmView, NodeObs};
 use crate::op::{Op, OpResult};
@@ -80,6 +80,34 @@ pub enum Command {
         /// Who asked.
         uid: u32,
     },
+    /// What would be done, and why or why not.
+    PlanHeal {
+        /// Which mirror.
+        mirror: LvUuid,
+    },
+    /// End a hold: one leg is kept, the others are copied anew from it.
+    Resolve {
+        /// Which mirror.
+        mirror: LvUuid,
+        /// PV of the leg to keep.
+        keep: PvUuid,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Activate an inactive mirror, degraded if need be, under the checks of a boot.
+    Activate {
+        /// Which mirror.
+        mirror: LvUuid,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Take our stamps and registrations off a VG and leave it alone.
+    Forget {
+        /// Name of the VG.
+        vg: String,
+        /// Who asked.
+        uid: u32,
+    },
 }
 
 /// The answer to a command.
@@ -89,6 +117,19 @@ pub enum Reply {
     Done,
     /// A job does it.
     Job(JobId),
+    /// The steps that would be taken; a hold comes first and has no command line.
+    Plan(Vec<PlannedStep>),
+}
+
+/// A step that would be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// Step code, or `hold`.
+    pub code: &'static str,
+    /// Why.
+    pub why: String,
+    /// The command line, if it is one.
+    pub argv: Vec<String>,
 }
 
 /// Why a command is refused; each is an error name of the contract.
@@ -109,6 +150,15 @@ pub enum Refusal {
     /// Something else is going on.
     #[error("{0}")]
     Busy(String),
+    /// There is no hold that the request would end.
+    #[error("{0}")]
+    NotHeld(String),
+    /// The leg to keep is not there.
+    #[error("{0}")]
+    LegMissing(String),
+    /// It is active already.
+    #[error("{0}")]
+    NotInactive(String),
 }
 
 /// One thing for the shell to do.
@@ -130,6 +180,8 @@ pub enum Effect {
     Publish(Event),
     /// Answer a command.
     Reply(u64, Result<Reply, Refusal>),
+    /// Stopping is done: what had to be remembered is on disk, or could not be put there in time.
+    Stopped,
     /// Something that must not happen was about to: the safety check stopped it. Logged as an error.
     Anomaly(String),
 }

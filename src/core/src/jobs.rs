@@ -60,11 +60,15 @@ impl Jobs {
         let mut jobs = Vec::new();
         for name in mirrors {
             let object = Object::Mirror(name.clone());
-            match self.active(Operation::Heal, &object) {
+            let kinds = [Operation::Resolve, Operation::Activate, Operation::Heal];
+            match kinds.into_iter().find_map(|kind| self.active(kind, &object)) {
                 Some(job) => jobs.push(job),
                 None if op.writes_vg().is_some() => jobs.push(self.begin(Operation::Heal, object, 0, now)),
                 None => {}
             }
+        }
+        if matches!(op, Op::Unstamp { .. } | Op::Unregister { .. }) {
+            jobs.extend(self.active(Operation::Forget, &Object::Manager));
         }
         if let Op::Login { target } = op {
             jobs.extend(self.active(Operation::Reconnect, &Object::Target(target.clone())));
@@ -93,7 +97,7 @@ impl Jobs {
             (step.exit, step.result) = match result {
                 OpResult::Exit { code: 0, .. } => (0, "done"),
                 OpResult::Exit { code, .. } => (*code, "failed"),
-                OpResult::Wrote | OpResult::Probed(_) => (0, "done"),
+                OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) => (0, "done"),
                 OpResult::NoAnswer(_) => (-1, "no-effect"),
                 OpResult::Failed(_) => (-1, "failed"),
                 OpResult::TimedOut => (-1, "timed-out"),
@@ -105,6 +109,14 @@ impl Jobs {
                 let job = self.all.get_mut(&job);
                 job.into_iter().for_each(|j| j.view.error.clone_from(last_line));
             }
+        }
+    }
+
+    /// Ends the open jobs of a kind whose aim nobody can see: it is reached.
+    pub fn done(&mut self, operation: Operation, now: Now) {
+        for job in self.all.values_mut().filter(|job| job.ended.is_none() && job.view.operation == operation) {
+            job.ended = Some(now.mono);
+            (job.view.state, job.view.expected_end) = (JobState::Succeeded, now.wall);
         }
     }
 
@@ -129,7 +141,11 @@ impl Jobs {
                             None => Wall(0),
                         };
                         let held = mirror.hold.filter(|hold| *hold >= Hold::NeedsOperator);
+                        let up = job.view.operation == Operation::Activate;
                         match (mirror.state, held) {
+                            (MirrorState::Inactive, None) => None,
+                            (MirrorState::Inactive, Some(hold)) => Some(Err(format!("held: {hold}"))),
+                            (_, _) if up => Some(Ok(())),
                             (MirrorState::Redundant, _) => Some(Ok(())),
                             (_, Some(hold)) => Some(Err(format!("held: {hold}"))),
                             _ => None,

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the format. A file of another version is not read: unknown history means hold.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// Incidents kept of each mirror: the last few losses and returns, within 4 KiB a mirror.
+pub const INCIDENTS: usize = 10;
 
 /// The ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,11 @@ pub struct Ledger {
     pub generation: u64,
     /// Kernel boot in which it was written. What is noted about connections is worthless in another boot.
     pub boot_id: String,
+    /// How the service ended, if it did.
+    #[serde(default)]
+    pub mark: Mark,
+    /// VGs with mirrors.
+    pub vgs: BTreeMap<VgUuid, VgRecord>,
     /// Mirrors by LV UUID.
     pub mirrors: BTreeMap<LvUuid, MirrorRecord>,
     /// Targets by their name on the bus.
@@ -32,9 +40,53 @@ pub struct Ledger {
 impl Ledger {
     /// A ledger that knows nothing.
     pub fn empty(boot_id: &str) -> Self {
-        let (mirrors, targets) = (BTreeMap::new(), BTreeMap::new());
-        Self { version: VERSION, generation: 0, boot_id: boot_id.to_owned(), mirrors, targets }
+        Self {
+            version: VERSION,
+            generation: 0,
+            boot_id: boot_id.to_owned(),
+            mark: Mark::Running,
+            vgs: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            targets: BTreeMap::new(),
+        }
     }
+}
+
+/// How the service ended. After it nobody noted what happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// It did not: it runs, or the machine or the process died. Whatever was lost until then was noted.
+    #[default]
+    Running,
+    /// In good order, with no managed mirror open: nothing was written after it.
+    Closed,
+    /// In good order, with a managed mirror open: a leg may have been lost after it, with nobody to see.
+    Left,
+}
+
+/// What is remembered of a VG.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VgRecord {
+    /// Number of the last stamp that was begun. The next one is higher, and higher than any tag found.
+    #[serde(default)]
+    pub stamp: u64,
+    /// The last stamp known to be on every disk that was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noted: Option<Noted>,
+    /// Asked to be left alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgotten: bool,
+}
+
+/// A stamp that was written and flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// Its number.
+    pub stamp: u64,
+    /// Sequence number of the metadata it stood in.
+    pub seqno: u64,
 }
 
 /// What a mirror should look like.
@@ -60,6 +112,33 @@ pub struct MirrorRecord {
     /// Result of the last completed check: sectors, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_check: Option<(u64, Wall)>,
+    /// Boot in which it was last seen active. Once it was, whoever deactivates it means it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub active_in_boot: String,
+    /// The leg that a person chose to keep. Until the others are copied anew from it, nothing casts doubt on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<PvUuid>,
+    /// The service had ended while it was open, and another boot began: a leg may have been lost with nobody to see.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
+    /// LVM's own activation was switched off by us.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gated: bool,
+    /// What happened to its legs, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<Incident>,
+}
+
+/// Something that happened to a leg.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incident {
+    /// When.
+    pub at: Wall,
+    /// To whom.
+    pub leg: PvUuid,
+    /// What: the cause by which it lost its trust, or `trusted`.
+    pub what: String,
 }
 
 /// Segment type of a mirrored LV.
@@ -91,9 +170,24 @@ impl Kind {
 pub struct LegRecord {
     /// Bytes of its device when it was last healthy. A returned device of another size is not the leg.
     pub size: u64,
+    /// The device's own name (`wwid` in sysfs) when it was last healthy; empty if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub wwid: String,
     /// Target it was last seen on, by its name on the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Its superblock while it was healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<Healthy>,
+    /// Generation of the target's registrations when ours was the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<u32>,
+    /// Its disk was set offline by us, to keep it out of an activation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept_out: bool,
+    /// It was taken back without a check, by policy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unverified: bool,
     /// Whether it may be read from and copied from.
     pub trust: Trust,
     /// The administrator had set write-mostly himself: it stays when we are done.
@@ -115,7 +209,68 @@ pub enum Trust {
         since: Wall,
         /// How far its rehabilitation is.
         stage: Stage,
+        /// What was known about it then.
+        #[serde(default)]
+        loss: Loss,
     },
+}
+
+/// A leg's superblock as it was while the array was healthy and idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthy {
+    /// Its `events`.
+    pub events: u64,
+    /// dm event number of the volume then: with another one, a sync action or a failure has raised `events` since, and the
+    /// note is no witness.
+    pub event_nr: u32,
+}
+
+/// What was known about a leg when it lost its trust, and what was learnt since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loss {
+    /// The most `events` that its superblock may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
+    /// Sequence number that its metadata has at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seqno: Option<u64>,
+    /// First sequence number seen that has it flagged MISSING: its own is lower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flagged: Option<u64>,
+    /// Whether its server lived on.
+    #[serde(default)]
+    pub continuity: Continuity,
+    /// It was revived in a way that has been seen to leave out blocks: over a new device name, or in more than one try.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rough: bool,
+    /// It came back with older metadata than it must have had: it is compared whatever the policy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub older: bool,
+}
+
+/// Whether a server provably went on running while its session was down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Continuity {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// Our registration is still there: its cache was never lost.
+    Proven,
+    /// Our registration is gone: it restarted.
+    Broken,
+}
+
+impl Continuity {
+    /// The word of the contract.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Proven => "proven",
+            Self::Broken => "broken",
+        }
+    }
 }
 
 /// Why a leg is not trusted.
@@ -128,6 +283,23 @@ pub enum Cause {
     FoundFailed,
     /// Its session was down although it never failed; its server may have lost cached writes.
     SessionDown,
+    /// It is in use with older metadata than the other legs: its LUN was put back from an image.
+    RolledBack,
+    /// A person chose another leg to be kept: it is copied anew in full.
+    Condemned,
+}
+
+impl Cause {
+    /// The word in details and incidents.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::FoundFailed => "found-failed",
+            Self::SessionDown => "session-down",
+            Self::RolledBack => "rolled-back",
+            Self::Condemned => "condemned",
+        }
+    }
 }
 
 /// How far the rehabilitation of a suspect leg is. Only what observation cannot tell is kept here.

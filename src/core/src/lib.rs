@@ -5,26 +5,34 @@
 //! replay years in a second. The manifest depends on serde and thiserror only, and keeps it so.
 
 pub mod arbiter;
+pub mod boot;
+pub mod continuity;
 pub mod engine;
+pub mod forecast;
 pub mod ids;
 pub mod incident;
 pub mod input;
 pub mod jobs;
 pub mod ledger;
 pub mod mirror;
+pub mod notes;
 pub mod observation;
 pub mod op;
 pub mod plan;
 mod progress;
 pub mod raid1;
+mod requests;
+pub mod resolve;
 pub mod safety;
 pub mod session;
 pub mod settings;
 pub mod snapshot;
+pub mod stamp;
 pub mod time;
 pub mod timeouts;
 pub mod topology;
 pub mod trust;
+mod upkeep;
 pub mod view;
 pub mod watch;
 pub mod witness;

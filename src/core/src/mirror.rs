@@ -5,13 +5,13 @@
 //! dropped and copied anew too, provided another leg is beyond doubt.
 
 use crate::ids::PvUuid;
-use crate::ledger::{Kind, MirrorRecord, Stage, Trust};
+use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::Op;
-use crate::plan::{Plan, Situation};
+use crate::plan::{Plan, ProbeRun, Situation};
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust::good_legs;
-use crate::witness::Objection;
+use crate::witness::{self, Objection};
 use crate::words::Hold;
 
 /// Plans the next step for mirrors.
@@ -65,8 +65,8 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
         let Trust::Suspect { stage, .. } = known.trust else { return None };
         let place = s.ready(&[mirror], leg, known.size, false, plan)?;
         // What the last look at the device found stands until a newer one.
-        let probe = s.probes.get(&mirror.vg.uuid);
-        if let Some(Err(objection)) = probe.map(|probe| probe.identity(mirror, leg, known.size)) {
+        let probe = s.verdict(&mirror.vg.uuid);
+        if let Some(Err(objection)) = probe.map(|probe| verdict(s, mirror, record, leg, probe)) {
             plan.hold(mirror, objection);
             let stale = s.probe(&mirror.vg.uuid).is_none();
             return stale.then(|| (s.probe_op(&mirror.vg), format!("{} is held; look again", place.name)));
@@ -95,6 +95,28 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
     })
 }
 
+/// What the witnesses say about a leg. It will be copied over in full, so only what it alone may have matters: another
+/// history.
+fn verdict(
+    s: &Situation<'_>,
+    mirror: &Mirror,
+    record: &MirrorRecord,
+    leg: &Leg,
+    probe: &ProbeRun,
+) -> Result<(), Objection> {
+    let Some(known) = record.legs.get(&leg.pv) else { return Ok(()) };
+    probe.identity(mirror, leg, known.size)?;
+    leg.place.as_ref().map_or(Ok(()), |place| witness::same_disk(known, place))?;
+    let Trust::Suspect { cause, loss, .. } = &known.trust else { return Ok(()) };
+    if *cause == Cause::Condemned {
+        return Ok(());
+    }
+    let alive = mirror.legs.iter().filter(|l| l.pv != leg.pv && l.health == Some(LegHealth::InSync));
+    let others: Vec<&PvUuid> = alive.map(|leg| &leg.pv).collect();
+    let stamp = s.ledger.vgs.get(&mirror.vg.uuid).map_or(0, |vg| vg.stamp);
+    witness::history(&leg.pv, &probe.texts(), &others, loss, stamp).map(|_| ())
+}
+
 fn drop_leg(
     s: &Situation<'_>,
     mirror: &Mirror,
@@ -109,14 +131,19 @@ fn drop_leg(
     }
     if !good_legs(record, mirror).any(|pv| *pv != leg.pv) {
         let why = "every leg was out of reach and none can be proven complete";
-        plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
+        plan.hold(mirror, Objection::new(Hold::NoHistory, "reason", why));
         return None;
     }
     let why = format!("the server of {} was away and may have lost writes of {}", leg.pv, mirror.name);
-    // Flagged missing because of another volume: until its image is gone from the PV, the PV cannot be taken back, and
-    // this is the one way to drop it that LVM allows in an incomplete VG (`facts/lvm.md` 3).
+    // Flagged because of another volume on it. The flag forbids to drop it, and while the leg is in use it hides nothing.
     if leg.missing {
-        return Some((Op::DropDeadLeg { vg: mirror.vg.clone(), lv: mirror.lv.clone() }, why));
+        return match s.restore_missing(mirror, &leg.pv) {
+            Ok(step) => Some(step),
+            Err(objection) => {
+                plan.hold(mirror, objection);
+                None
+            }
+        };
     }
     if let Err(objection) = s.vg_complete(&mirror.vg.uuid) {
         plan.hold(mirror, objection);

@@ -5,7 +5,7 @@
 
 use crate::ids::{DevNo, LvUuid, PvUuid, TargetKey, VgUuid};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One consistent-enough reading of sysfs and device-mapper. Never needs storage to answer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,6 +107,8 @@ pub struct DiskObs {
     pub sectors_written: u64,
     /// Partitions: name and number.
     pub partitions: Vec<(String, DevNo)>,
+    /// The kernel's word for its cache (`queue/write_cache`): `write back`, `write through`, empty if unknown.
+    pub write_cache: String,
 }
 
 /// A device-mapper device with its live table.
@@ -335,6 +337,8 @@ pub struct LvObs {
     pub segs: Vec<SegObs>,
     /// Extents on PVs (for images, metadata and linear LVs).
     pub extents: Vec<ExtentRun>,
+    /// LVM activates it by itself when its VG is complete.
+    pub autoactivation: bool,
 }
 
 /// A segment of an LV.
@@ -393,6 +397,8 @@ pub struct LegProbe {
     pub size: u64,
     /// One superblock per position asked for, in the order asked.
     pub superblocks: Vec<ProbedSuperblock>,
+    /// Keys registered with its target.
+    pub registration: Registration,
 }
 
 /// Whose PV the device says it is.
@@ -403,10 +409,8 @@ pub enum ProbedIdentity {
     Pv {
         /// PV UUID in the label.
         pv: PvUuid,
-        /// VG UUID in its newest metadata; `None` for an orphan or a metadata area in ignore mode.
-        vg: Option<VgUuid>,
-        /// Sequence number of that metadata.
-        seqno: Option<u64>,
+        /// The newest VG metadata on this very device; `None` for an orphan or a metadata area in ignore mode.
+        metadata: Option<VgText>,
     },
     /// The first four sectors are zero.
     Blank,
@@ -414,6 +418,38 @@ pub enum ProbedIdentity {
     Foreign,
     /// Could not be read; the reason.
     Unreadable(String),
+}
+
+/// What the VG metadata on one device says, whatever the other devices of the VG say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VgText {
+    /// VG.
+    pub vg: VgUuid,
+    /// Sequence number.
+    pub seqno: u64,
+    /// PVs it has flagged MISSING.
+    pub missing: BTreeSet<PvUuid>,
+    /// Numbers of our stamps among its tags.
+    pub stamps: BTreeSet<u64>,
+}
+
+/// Keys registered with a disk's target (SPC persistent reservations).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    /// Not asked, not supported, refused; the reason.
+    Unknown(String),
+    /// As read.
+    Keys {
+        /// Rises with every change, from 0 after a power loss.
+        generation: u32,
+        /// Every registered key.
+        keys: Vec<u64>,
+        /// Somebody holds a reservation.
+        reserved: bool,
+        /// The target keeps registrations over a power loss (PTPL_A): then they prove nothing.
+        persists: bool,
+    },
 }
 
 /// A dm-raid superblock as found.

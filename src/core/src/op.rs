@@ -3,8 +3,12 @@
 //!
 //! Sources of the verbs: `facts/lab.md` A and B (raid1), `facts/lvm.md` 5 (mirror), `facts/iscsi.md` 1.4 and 3 (iSCSI).
 
+mod argv;
+
+pub use argv::pv_path;
+
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
-use crate::observation::LegProbe;
+use crate::observation::{LegProbe, Registration};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -58,6 +62,18 @@ pub struct ProbeTarget {
     pub device: String,
     /// Bytes from the PV's data area to each superblock wanted (extent start × extent size).
     pub superblocks: Vec<u64>,
+    /// Kernel name of the SCSI disk below it, whose registrations are read; empty for none.
+    #[serde(default)]
+    pub disk: String,
+}
+
+/// Prefix of our stamps among a VG's tags; a number follows.
+pub const STAMP: &str = "mirrorkeeper.epoch.";
+
+/// The number of a stamp, if a VG tag is one. `07` is not: it could not be removed by its number.
+pub fn stamp_of(tag: &str) -> Option<u64> {
+    let digits = tag.strip_prefix(STAMP)?;
+    digits.parse().ok().filter(|number: &u64| number.to_string() == digits)
 }
 
 /// Something to do.
@@ -123,7 +139,7 @@ pub enum Op {
         /// PV to be written.
         pv: PvUuid,
     },
-    /// Give a `mirror` its leg back: `lvconvert -b --type mirror -m N`.
+    /// Give a volume a leg back, to be copied in full: `lvconvert --type raid1|mirror -m N`.
     ReaddLeg {
         /// VG.
         vg: VgRef,
@@ -131,14 +147,14 @@ pub enum Op {
         lv: LvRef,
         /// PV to be written.
         pv: PvUuid,
-        /// Log it had.
+        /// Log it had; a bitmap makes it a raid1.
         log: LogKind,
         /// PV of a disk log, when it had one.
         log_pv: Option<PvUuid>,
         /// Legs it will have afterwards.
         legs: u32,
     },
-    /// Take a leg that cannot be believed out of a `mirror`, to copy it anew: `lvconvert -m N VG/LV PV`.
+    /// Take a leg that cannot be believed out of a volume, to copy it anew: `lvconvert -m N VG/LV PV`.
     DropLeg {
         /// VG.
         vg: VgRef,
@@ -163,7 +179,75 @@ pub enum Op {
         /// LV.
         lv: LvRef,
     },
-    /// Read labels and superblocks with O_DIRECT.
+    /// Write our tag of that number into the VG's metadata, in place of older ones: `vgchange --addtag`. Whoever is not
+    /// there to get it is older from then on, and says so.
+    Stamp {
+        /// VG.
+        vg: VgRef,
+        /// Number of the new one.
+        add: u64,
+        /// Numbers of those it replaces.
+        drop: Vec<u64>,
+    },
+    /// Remove our tags from a VG: `vgchange --deltag`.
+    Unstamp {
+        /// VG.
+        vg: VgRef,
+        /// Their numbers.
+        drop: Vec<u64>,
+    },
+    /// Have disks write their caches out, in a child: LVM does not flush its metadata.
+    Flush {
+        /// VG on them.
+        vg: VgUuid,
+        /// Kernel names.
+        devices: Vec<String>,
+    },
+    /// Register a key with a disk's target, in a child (SPC persistent reservations: a registration, never a reservation,
+    /// and not to survive a power loss). Found again after a return, it proves that the target did not restart.
+    Register {
+        /// PV on it.
+        pv: PvUuid,
+        /// Kernel name.
+        disk: String,
+        /// The key.
+        key: u64,
+    },
+    /// Take our key away again.
+    Unregister {
+        /// PV on it.
+        pv: PvUuid,
+        /// Kernel name.
+        disk: String,
+        /// The key.
+        key: u64,
+    },
+    /// Activate a volume: `lvchange -ay --activationmode degraded|complete`.
+    Activate {
+        /// VG.
+        vg: VgRef,
+        /// LV.
+        lv: LvRef,
+        /// A raid1 with a leg missing.
+        degraded: bool,
+    },
+    /// Deactivate a volume that nobody has open: `lvchange -an`.
+    Deactivate {
+        /// VG.
+        vg: VgRef,
+        /// LV.
+        lv: LvRef,
+    },
+    /// Leave activation at boot to us, or back to LVM: `lvchange --setautoactivation`.
+    SetAutoactivation {
+        /// VG.
+        vg: VgRef,
+        /// LVs.
+        lvs: Vec<LvRef>,
+        /// LVM activates them as soon as the VG is complete.
+        on: bool,
+    },
+    /// Read labels, VG metadata, superblocks and registrations.
     Probe {
         /// VG the answer is about.
         vg: VgUuid,
@@ -206,6 +290,11 @@ pub enum Op {
         /// Kernel name, `sda`.
         disk: String,
     },
+    /// Let a disk answer again that we had set offline.
+    SetRunning {
+        /// Kernel name, `sda`.
+        disk: String,
+    },
     /// Start iscsid.
     StartIscsid,
 }
@@ -234,6 +323,8 @@ pub enum OpResult {
     Wrote,
     /// A probe's answers.
     Probed(BTreeMap<PvUuid, LegProbe>),
+    /// The keys read back after one was registered or taken away.
+    Registered(Registration),
     /// The portal did not answer a TCP connect; nothing was run.
     NoAnswer(String),
     /// It could not be run or done; the reason.
@@ -261,6 +352,11 @@ impl Op {
             | Self::ReaddLeg { vg, .. }
             | Self::DropLeg { vg, .. }
             | Self::DropDeadLeg { vg, .. }
+            | Self::Stamp { vg, .. }
+            | Self::Unstamp { vg, .. }
+            | Self::Activate { vg, .. }
+            | Self::Deactivate { vg, .. }
+            | Self::SetAutoactivation { vg, .. }
             | Self::Monitor { vg, .. } => Some(vg),
             _ => None,
         }
@@ -269,13 +365,18 @@ impl Op {
     /// The LVs it works on.
     pub fn lvs(&self) -> &[LvRef] {
         match self {
-            Self::Quarantine { lvs, .. } | Self::Release { lvs, .. } | Self::Check { lvs, .. } => lvs,
+            Self::Quarantine { lvs, .. }
+            | Self::Release { lvs, .. }
+            | Self::Check { lvs, .. }
+            | Self::SetAutoactivation { lvs, .. } => lvs,
             Self::Resume { lv, .. }
             | Self::Repair { lv, .. }
             | Self::Rebuild { lv, .. }
             | Self::ReaddLeg { lv, .. }
             | Self::DropLeg { lv, .. }
             | Self::DropDeadLeg { lv, .. }
+            | Self::Activate { lv, .. }
+            | Self::Deactivate { lv, .. }
             | Self::Monitor { lv, .. } => std::slice::from_ref(lv),
             _ => &[],
         }
@@ -319,6 +420,15 @@ impl Op {
             Self::DropLeg { .. } => "drop-leg",
             Self::DropDeadLeg { .. } => "drop-dead-leg",
             Self::Monitor { .. } => "monitor",
+            Self::Stamp { .. } => "stamp",
+            Self::Unstamp { .. } => "unstamp",
+            Self::Flush { .. } => "flush",
+            Self::Register { .. } => "register",
+            Self::Unregister { .. } => "unregister",
+            Self::Activate { .. } => "activate",
+            Self::Deactivate { .. } => "deactivate",
+            Self::SetAutoactivation { .. } => "set-autoactivation",
+            Self::SetRunning { .. } => "set-running",
             Self::Probe { .. } => "probe",
             Self::Login { .. } => "login",
             Self::SetRecoveryTmo { .. } => "set-recovery-tmo",
@@ -334,8 +444,14 @@ impl Op {
     /// (`facts/lab.md`, head); a login waits for the target's answer (`login_timeout` 15 s, tried twice).
     pub const fn deadline(&self) -> Duration {
         Duration::from_secs(match self {
-            Self::Probe { .. } | Self::Rescan { .. } | Self::UpdateNode { .. } | Self::Announce { .. } => 20,
-            Self::SetRecoveryTmo { .. } | Self::SetOffline { .. } => 5,
+            Self::Probe { .. }
+            | Self::Rescan { .. }
+            | Self::UpdateNode { .. }
+            | Self::Announce { .. }
+            | Self::Flush { .. }
+            | Self::Register { .. }
+            | Self::Unregister { .. } => 20,
+            Self::SetRecoveryTmo { .. } | Self::SetOffline { .. } | Self::SetRunning { .. } => 5,
             Self::Login { .. } => 45,
             Self::StartIscsid => 30,
             _ => 120,
@@ -346,102 +462,4 @@ impl Op {
     pub fn on_deadline(&self) -> OnDeadline {
         if self.writes_vg().is_some() { OnDeadline::TermAndWait } else { OnDeadline::Kill }
     }
-
-    /// The command line, for operations that are one. Devices are named by PV UUID, never by `sdX`.
-    pub fn argv(&self) -> Option<Vec<String>> {
-        let words: Vec<String> = match self {
-            Self::RestoreMissing { vg, pv } => {
-                argv(["lvm", "vgextend", "--restoremissing"], [vg.name.clone(), pv_path(pv)])
-            }
-            Self::Quarantine { vg, pv, lvs, unflag } => argv(
-                ["lvm", "lvchange", "-y"],
-                write_mostly((pv, 'y'), (unflag, 'n')).into_iter().chain(paths(vg, lvs)),
-            ),
-            Self::Release { vg, pv, lvs, reflag } => argv(
-                ["lvm", "lvchange", "-y"],
-                write_mostly((pv, 'n'), (reflag, 'y')).into_iter().chain(paths(vg, lvs)),
-            ),
-            Self::Resume { vg, lv } => argv(["lvm", "lvchange", "--refresh"], [path(vg, lv)]),
-            Self::Check { vg, lvs } => argv(["lvm", "lvchange", "--syncaction", "check"], paths(vg, lvs)),
-            Self::Repair { vg, lv } => argv(["lvm", "lvchange", "--syncaction", "repair"], [path(vg, lv)]),
-            Self::Rebuild { vg, lv, pv } => argv(["lvm", "lvchange", "-y", "--rebuild"], [pv_path(pv), path(vg, lv)]),
-            Self::ReaddLeg { vg, lv, pv, log, log_pv, legs } => argv(
-                ["lvm", "lvconvert", "-b", "-y", "--type", "mirror", "-m"],
-                [
-                    legs.saturating_sub(1).to_string(),
-                    "--mirrorlog".into(),
-                    log.word().into(),
-                    path(vg, lv),
-                    pv_path(pv),
-                ]
-                .into_iter()
-                .chain(log_pv.iter().map(pv_path)),
-            ),
-            Self::DropLeg { vg, lv, pv, legs } => {
-                argv(["lvm", "lvconvert", "-y", "-m"], [legs.saturating_sub(1).to_string(), path(vg, lv), pv_path(pv)])
-            }
-            Self::DropDeadLeg { vg, lv } => {
-                argv(["lvm", "lvconvert", "-y", "--repair", "--use-policies"], [path(vg, lv)])
-            }
-            Self::Monitor { vg, lv } => argv(["lvm", "lvchange", "--monitor", "y"], [path(vg, lv)]),
-            Self::Login { target } => {
-                argv(["iscsiadm", "-m", "node"], node(target).into_iter().chain(["--login".into()]))
-            }
-            Self::UpdateNode { target, seconds } => {
-                let update = ["-o", "update", "-n", "node.session.timeo.replacement_timeout", "-v"];
-                let update = update.map(String::from).into_iter().chain([seconds.to_string()]);
-                argv(["iscsiadm", "-m", "node"], node(target).into_iter().chain(update))
-            }
-            Self::Announce { disk } => argv(["udevadm", "trigger", "--action=change"], [format!("/sys/block/{disk}")]),
-            Self::StartIscsid => argv(["systemctl", "start", "iscsid.service"], []),
-            Self::Probe { .. } | Self::SetRecoveryTmo { .. } | Self::Rescan { .. } | Self::SetOffline { .. } => {
-                return None;
-            }
-        };
-        Some(words)
-    }
-
-    /// What it does, as one line for people: the command line, or the sysfs write in shell form.
-    pub fn command_line(&self) -> String {
-        match self {
-            Self::SetRecoveryTmo { sid, seconds, .. } => {
-                let value = seconds.map_or_else(|| "off".to_owned(), |s| s.to_string());
-                format!("echo {value} > /sys/class/iscsi_session/session{sid}/recovery_tmo")
-            }
-            Self::Rescan { disk } => format!("echo 1 > /sys/block/{disk}/device/rescan"),
-            Self::SetOffline { disk } => format!("echo offline > /sys/block/{disk}/device/state"),
-            Self::Probe { targets, .. } => {
-                let devices: Vec<_> = targets.iter().map(|t| t.device.as_str()).collect();
-                format!("read labels and superblocks of {}", devices.join(" "))
-            }
-            _ => self.argv().unwrap_or_default().join(" "),
-        }
-    }
-}
-
-/// The stable name of a PV's device: udev's link by PV UUID.
-pub fn pv_path(pv: &PvUuid) -> String {
-    format!("/dev/disk/by-id/lvm-pv-uuid-{pv}")
-}
-
-/// `--writemostly PV:y` for one leg, and the opposite for others.
-fn write_mostly(leg: (&PvUuid, char), others: (&[PvUuid], char)) -> Vec<String> {
-    let flags = std::iter::once(leg).chain(others.0.iter().map(|pv| (pv, others.1)));
-    flags.flat_map(|(pv, flag)| ["--writemostly".to_owned(), format!("{}:{flag}", pv_path(pv))]).collect()
-}
-
-fn path(vg: &VgRef, lv: &LvRef) -> String {
-    format!("{}/{}", vg.name, lv.name)
-}
-
-fn paths(vg: &VgRef, lvs: &[LvRef]) -> Vec<String> {
-    lvs.iter().map(|lv| path(vg, lv)).collect()
-}
-
-fn node(target: &TargetKey) -> Vec<String> {
-    ["-T", &target.iqn, "-p", &target.portal, "-I", &target.iface].map(String::from).to_vec()
-}
-
-fn argv<const N: usize>(head: [&str; N], rest: impl IntoIterator<Item = String>) -> Vec<String> {
-    head.iter().map(|s| (*s).to_owned()).chain(rest).collect()
 }

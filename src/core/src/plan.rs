@@ -4,17 +4,24 @@
 //! Several steps may be proposed; one command a VG is started. Everything that is wrong and yet left alone comes out as a hold with its evidence.
 
 use crate::ids::{LvUuid, PvUuid, VgUuid};
-use crate::ledger::{Ledger, MirrorRecord};
-use crate::observation::{KernelView, LegProbe, ProbedIdentity, ProbedSuperblock, ScsiState, SessionState, VgObs};
-use crate::op::{Op, ProbeTarget, VgRef};
+use crate::ledger::{Cause, Kind, Ledger, MirrorRecord, Trust};
+use crate::notes::Looks;
+use crate::observation::VgText;
+use crate::observation::{
+    KernelView, LegHealth, LegProbe, LvObs, ProbedIdentity, ProbedSuperblock, Registration, ScsiState, SessionState,
+    VgObs,
+};
+use crate::op::{Op, ProbeTarget, VgRef, stamp_of};
 use crate::session::Targets;
 use crate::settings::Settings;
 use crate::snapshot::{Details, Value};
+use crate::stamp::{self, Stamps};
 use crate::time::{Mono, Now};
 use crate::topology::{Leg, Mirror, Place};
+use crate::witness::Texts;
 use crate::witness::{self, Expected, Objection, Superblocks};
 use crate::words::Hold;
-use crate::{mirror, raid1};
+use crate::{boot, continuity, mirror, raid1, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,6 +35,8 @@ pub struct ProbeRun {
     pub at: Mono,
     /// Which LV each superblock of a PV belongs to, in the order read.
     pub order: BTreeMap<PvUuid, Vec<LvUuid>>,
+    /// dm event numbers of the mirrors when it began: with others, superblocks have changed since.
+    pub event_nrs: BTreeMap<LvUuid, u32>,
     /// What was read.
     pub legs: BTreeMap<PvUuid, LegProbe>,
 }
@@ -94,6 +103,16 @@ pub struct Situation<'a> {
     pub probes: &'a BTreeMap<VgUuid, ProbeRun>,
     /// Mirrors whose settle time is waived.
     pub hurry: &'a BTreeSet<LvUuid>,
+    /// Inactive mirrors that somebody asked to be activated.
+    pub asked: &'a BTreeSet<LvUuid>,
+    /// What was learnt about the devices in this run.
+    pub looks: &'a Looks,
+    /// Stamps of this run.
+    pub stamps: &'a Stamps,
+    /// Numbers of stamps whose command has not ended yet.
+    pub stamping: &'a BTreeMap<VgUuid, u64>,
+    /// Our keys are made from it.
+    pub machine_id: &'a str,
 }
 
 /// What came out for one VG.
@@ -122,16 +141,96 @@ impl Plan {
     }
 }
 
-/// Plans the next step in a VG: resuming what hangs comes first, then raid1 legs, then mirror legs.
+/// Plans the next step in a VG: resuming what hangs comes first, then what a person chose, activation, raid1 legs, mirror
+/// legs, and last of all what is only kept up: looks, registrations, stamps.
 pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
     let mut plan = Plan::default();
     let mirrors: Vec<&Mirror> = s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.unmanaged.is_none()).collect();
     raid1::resume(s, &mirrors, &mut plan);
     if plan.steps.is_empty() {
+        resolve::plan(s, &mirrors, &mut plan);
+        boot::plan(s, &mirrors, &mut plan);
+        boot::let_in(s, &mirrors, &mut plan);
         raid1::plan(s, &mirrors, &mut plan);
     }
     mirror::plan(s, &mirrors, &mut plan);
+    let step = look(s, &mirrors);
+    plan.propose(step);
+    register(s, &mirrors, &mut plan);
+    boot::gate(s, &mirrors, &mut plan);
+    stamp::plan(s, &mirrors, &mut plan);
     plan
+}
+
+/// Takes our marks off a VG that is to be left alone. `None` once there are none.
+pub fn forget(s: &Situation<'_>, vg: &VgUuid) -> Option<(Op, String)> {
+    let mirrors = || s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.reported);
+    let why = || "the VG is to be left alone".to_owned();
+    let obs = s.vgs.get(vg).filter(|_| s.reported)?;
+    let drop: Vec<u64> = obs.tags.iter().filter_map(|tag| stamp_of(tag)).collect();
+    if !drop.is_empty() {
+        return Some((Op::Unstamp { vg: mirrors().next()?.vg.clone(), drop }, why()));
+    }
+    let legs = mirrors().flat_map(|m| m.legs.iter().map(move |leg| (m, leg)));
+    let registered = |m: &Mirror, leg: &Leg| {
+        s.record(m).and_then(|record| record.legs.get(&leg.pv)).is_some_and(|known| known.registered.is_some())
+    };
+    let (_, leg) = legs.into_iter().find(|(m, leg)| registered(m, leg) && leg.place.as_ref().is_some_and(|p| p.up))?;
+    let disk = leg.place.as_ref()?.disk.clone();
+    Some((Op::Unregister { pv: leg.pv.clone(), disk, key: continuity::key(s.machine_id, &leg.pv) }, why()))
+}
+
+/// A look at the disks for its own sake: one has come that was not read since, the notes about healthy superblocks are
+/// older than the last sync action, or it is not known yet whether a lost PV is flagged.
+fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String)> {
+    let vg = &mirrors.first()?.vg;
+    if !s.reported || s.blocked_device().is_some() || mirrors.iter().any(|m| m.suspended) {
+        return None;
+    }
+    let known = |m: &Mirror, leg: &Leg| s.record(m).and_then(|record| record.legs.get(&leg.pv)).cloned();
+    let up = |leg: &Leg| leg.place.as_ref().is_some_and(|place| place.up);
+    let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
+    if let Some((m, leg)) =
+        legs().find(|(m, leg)| known(m, leg).is_some() && up(leg) && !s.looks.judged(leg, s.targets))
+    {
+        return Some((s.probe_op(vg), format!("{} of {} was not read yet", leg.pv, m.name)));
+    }
+    let unnoted = |m: &Mirror, leg: &Leg| {
+        let noted = known(m, leg).is_some_and(|known| known.healthy.is_some_and(|note| note.event_nr == m.event_nr));
+        m.kind == Kind::Raid1 && s.steady.contains(&m.lv.uuid) && leg.superblock.is_some() && !noted
+    };
+    if let Some((m, _)) = legs().find(|(m, leg)| known(m, leg).is_some() && up(leg) && unnoted(m, leg)) {
+        return Some((s.probe_op(vg), format!("{} had a sync action; note its superblocks", m.name)));
+    }
+    let seqno = s.vgs.get(&vg.uuid).map(|vg| vg.seqno);
+    let read = s.probes.get(&vg.uuid).and_then(|probe| probe.texts().values().map(|text| text.seqno).max());
+    let unflagged = |m: &Mirror, leg: &Leg| match known(m, leg).map(|known| known.trust) {
+        Some(Trust::Suspect { cause: Cause::Lost, loss, .. }) => !up(leg) && loss.flagged.is_none(),
+        _ => false,
+    };
+    let lost = legs().find(|(m, leg)| unflagged(m, leg) && read < seqno && m.legs.iter().any(up));
+    lost.map(|(m, _)| (s.probe_op(vg), format!("{} lost a leg; since when do the others say so?", m.name)))
+}
+
+/// Registers our key where there is none, so that the next return can be told from a restart.
+fn register(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    // Without an id our key would be everybody's.
+    if s.machine_id.is_empty() {
+        return;
+    }
+    for mirror in mirrors.iter().filter(|m| s.steady.contains(&m.lv.uuid)) {
+        for leg in &mirror.legs {
+            let Some(place) = leg.place.as_ref().filter(|p| p.up && p.disk == p.name) else { continue };
+            let Some(known) = s.record(mirror).and_then(|record| record.legs.get(&leg.pv)) else { continue };
+            let vacant = s.looks.registrations.get(&leg.pv).is_some_and(continuity::vacant);
+            let wanted = known.trust == Trust::Trusted && known.registered.is_none() && vacant;
+            if wanted && s.looks.judged(leg, s.targets) {
+                let key = continuity::key(s.machine_id, &leg.pv);
+                let op = Op::Register { pv: leg.pv.clone(), disk: place.disk.clone(), key };
+                plan.propose(Some((op, format!("to know later whether the server of {} lived on", place.name))));
+            }
+        }
+    }
 }
 
 impl Situation<'_> {
@@ -162,7 +261,8 @@ impl Situation<'_> {
                 plan.hold(mirror, objection.clone());
             }
         };
-        if place.offline {
+        let kept_out = mirrors.iter().filter_map(|m| self.record(m)?.legs.get(&leg.pv)).any(|known| known.kept_out);
+        if place.offline && !kept_out {
             let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
             let mut objection = Objection::new(Hold::NeedsOperator, "reason", why);
             objection.evidence.insert("disk", place.disk.as_str().into());
@@ -201,7 +301,13 @@ impl Situation<'_> {
 
     /// The last probe of a VG, while it is fresh.
     pub fn probe(&self, vg: &VgUuid) -> Option<&ProbeRun> {
-        self.probes.get(vg).filter(|p| self.now.mono.since(p.at) <= PROBE_VALID)
+        self.verdict(vg).filter(|p| self.now.mono.since(p.at) <= PROBE_VALID)
+    }
+
+    /// The last probe of a VG, however old, as long as no volume in it has changed since.
+    pub fn verdict(&self, vg: &VgUuid) -> Option<&ProbeRun> {
+        let same = |(lv, event_nr): (&LvUuid, &u32)| self.mirrors.get(lv).is_some_and(|m| m.event_nr == *event_nr);
+        self.probes.get(vg).filter(|probe| probe.event_nrs.iter().all(same))
     }
 
     /// Reads every leg in a VG that answers.
@@ -212,7 +318,8 @@ impl Situation<'_> {
             let place = leg.place.as_ref().filter(|p| p.up)?;
             let offset = |lv: &LvUuid| self.mirrors.get(lv)?.leg(pv)?.superblock;
             let superblocks = lvs.iter().filter_map(offset).collect();
-            Some(ProbeTarget { pv: pv.clone(), device: place.name.clone(), superblocks })
+            let (device, disk) = (place.name.clone(), place.disk.clone());
+            Some(ProbeTarget { pv: pv.clone(), device, superblocks, disk })
         });
         Op::Probe { vg: vg.uuid.clone(), targets: targets.collect() }
     }
@@ -224,14 +331,19 @@ impl Situation<'_> {
             .then(|| (Op::Announce { disk: place.disk.clone() }, format!("udev does not know {} yet", place.name)))
     }
 
-    /// Takes a PV back into its VG, if nothing else on it would come to life with it.
+    /// Takes a PV back into its VG, if nothing else on it would come to life with it: no unmirrored volume, and no leg of a
+    /// `mirror` that failed and has not been dropped yet. A leg that never failed is as good as it was.
     pub fn restore_missing(&self, mirror: &Mirror, pv: &PvUuid) -> Result<(Op, String), Objection> {
         let lvs = self.vgs.get(&mirror.vg.uuid).map_or(&[][..], |vg| &vg.lvs);
-        let other = lvs.iter().find(|lv| {
-            lv.active && lv.extents.iter().any(|run| run.pv == *pv) && !lv.role.iter().any(|word| word == "raid")
-        });
-        if let Some(other) = other {
-            return Err(Objection::new(Hold::UnmanagedUser, "lv", other.name.as_str()));
+        let part = |lv: &LvObs| lv.role.iter().any(|word| word == "raid" || word == "mirror");
+        let other = lvs.iter().find(|lv| lv.active && lv.extents.iter().any(|run| run.pv == *pv) && !part(lv));
+        let dead = |m: &&Mirror| {
+            let leg = m.leg(pv).filter(|leg| leg.index.is_some());
+            m.kind == Kind::Mirror && leg.is_some_and(|leg| leg.health == Some(LegHealth::Dead))
+        };
+        let failed = self.mirrors.values().filter(|m| m.vg.uuid == mirror.vg.uuid).find(dead);
+        if let Some(name) = other.map(|lv| lv.name.as_str()).or(failed.map(|m| m.lv.name.as_str())) {
+            return Err(Objection::new(Hold::UnmanagedUser, "lv", name));
         }
         let op = Op::RestoreMissing { vg: mirror.vg.clone(), pv: pv.clone() };
         Ok((op, format!("PV {pv} is back and still flagged missing")))
@@ -272,14 +384,15 @@ pub fn probe_order(mirrors: &BTreeMap<LvUuid, Mirror>, vg: &VgUuid) -> BTreeMap<
 
 impl ProbeRun {
     /// The answer of a probe that gave none.
-    pub fn failed(order: BTreeMap<PvUuid, Vec<LvUuid>>, why: &str, at: Mono) -> Self {
+    pub fn failed(order: BTreeMap<PvUuid, Vec<LvUuid>>, event_nrs: BTreeMap<LvUuid, u32>, why: &str, at: Mono) -> Self {
         let nothing = |lvs: &Vec<LvUuid>| LegProbe {
             identity: ProbedIdentity::Unreadable(why.to_owned()),
             size: 0,
             superblocks: lvs.iter().map(|_| ProbedSuperblock::Unreadable(why.to_owned())).collect(),
+            registration: Registration::Unknown(why.to_owned()),
         };
         let legs = order.iter().map(|(pv, lvs)| (pv.clone(), nothing(lvs))).collect();
-        Self { at, order, legs }
+        Self { at, order, event_nrs, legs }
     }
 
     /// Whether the device found for a leg is the leg.
@@ -296,6 +409,11 @@ impl ProbeRun {
         witness::identity(probe, Expected { pv: &leg.pv, vg: &mirror.vg.uuid, size })
     }
 
+    /// The VG metadata on each device.
+    pub fn texts(&self) -> Texts<'_> {
+        self.legs.iter().filter_map(|(pv, probe)| Some((pv, text_of(probe)?))).collect()
+    }
+
     /// The superblocks of one LV by leg position.
     pub fn superblocks(&self, mirror: &Mirror) -> Superblocks {
         let of = |leg: &Leg| {
@@ -303,6 +421,13 @@ impl ProbeRun {
             Some((leg.index?, self.legs.get(&leg.pv)?.superblocks.get(position)?.clone()))
         };
         mirror.legs.iter().filter_map(of).collect()
+    }
+}
+
+fn text_of(probe: &LegProbe) -> Option<&VgText> {
+    match &probe.identity {
+        ProbedIdentity::Pv { metadata, .. } => metadata.as_ref(),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::ids::OpId;
 use crate::input::{Command, Refusal, Reply};
 use crate::ledger::{Stage, Trust};
 use crate::observation::{LegHealth, SyncAction};
-use crate::op::{Op, OpResult};
+use crate::op::{LogKind, Op, OpResult};
 use crate::plan::{Scrub, ScrubKind};
 use crate::snapshot::{Details, Object};
 use crate::time::Now;
@@ -28,7 +28,8 @@ impl Engine {
             let kind = match op {
                 Op::Check { .. } => ScrubKind::Check,
                 Op::Repair { .. } => ScrubKind::Repair,
-                Op::Rebuild { pv, .. } => {
+                // A leg added anew is copied in full as well.
+                Op::Rebuild { pv, .. } | Op::ReaddLeg { pv, log: LogKind::Bitmap, .. } => {
                     let place = mirror.leg(pv).and_then(|leg| leg.place.as_ref());
                     ScrubKind::Rebuild { pv: pv.clone(), sectors_before: place.map_or(0, |p| p.sectors_written) }
                 }
@@ -79,6 +80,13 @@ impl Engine {
                     self.tell(now, EventCode::LvResumed, Severity::Warning, Object::Mirror(name), details);
                 }
             }
+            Op::Activate { lv, degraded: true, .. } if worked => {
+                if let Some(name) = self.mirrors.get(&lv.uuid).map(|m| m.name.clone()) {
+                    let details = Details::from([("mirror", name.as_str().into())]);
+                    let (code, object) = (EventCode::MirrorActivatedDegraded, Object::Mirror(name));
+                    self.tell(now, code, Severity::Warning, object, details);
+                }
+            }
             Op::Monitor { lv, .. } => {
                 if let Some(name) = self.mirrors.get(&lv.uuid).map(|m| m.name.clone()) {
                     let details = Details::from([("mirror", name.as_str().into())]);
@@ -103,6 +111,12 @@ impl Engine {
                 matches!(leg.health, Some(LegHealth::InSync | LegHealth::Syncing))
                     && leg.place.as_ref().is_some_and(|p| p.up)
             };
+            // The layout after the command is known with the next report.
+            let young = now.mono.since(scrub.since) <= SCRUB_UNSEEN && !scrub.seen;
+            let unknown = mirror.legs.iter().any(|leg| leg.index.is_none() || leg.health.is_none());
+            if young && unknown {
+                continue;
+            }
             if !mirror.legs.iter().all(alive) {
                 ended.push(uuid.clone());
             } else if mirror.steady() && (scrub.seen || mirror.event_nr != scrub.event_nr) {
@@ -148,6 +162,7 @@ impl Engine {
             record.last_check = Some((mismatches, now.wall));
         }
         for (pv, known) in &mut record.legs {
+            known.unverified &= scrub.kind != ScrubKind::Check || mismatches > 0;
             if let Trust::Suspect { stage, .. } = &mut known.trust {
                 *stage = match (&scrub.kind, *stage) {
                     (ScrubKind::Check, Stage::Unverified) if mismatches > 0 => Stage::Mismatched,
@@ -201,6 +216,10 @@ impl Engine {
                 self.arbiter.fresh_start();
                 Ok(Reply::Job(self.jobs.begin(Operation::Heal, object, uid, now)))
             }
+            Command::PlanHeal { mirror } => self.plan_heal(now, &mirror),
+            Command::Resolve { mirror, keep, uid } => self.resolve(now, &mirror, &keep, uid),
+            Command::Activate { mirror, uid } => self.activate(now, &mirror, uid),
+            Command::Forget { vg, uid } => self.forget(now, &vg, uid),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
 use crate::plan::{Plan, ProbeRun, Situation};
+use crate::resolve;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust::good_legs;
 use crate::witness::{self, Objection};
@@ -56,6 +57,10 @@ fn case<'a>(s: &Situation<'a>, mirror: &'a Mirror, pv: &PvUuid) -> Option<Case<'
     let record = s.ledger.mirrors.get(&mirror.lv.uuid)?;
     let (leg, known) = (mirror.leg(pv)?, record.legs.get(pv)?);
     let Trust::Suspect { cause, stage, .. } = known.trust else { return None };
+    // What a person gave up is dropped and copied anew.
+    if resolve::condemned(known) || leg.index.is_none() {
+        return None;
+    }
     Some(Case { mirror, record, leg, known, cause, stage })
 }
 
@@ -91,9 +96,8 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     // holds all on its PV.
     let vg = &first.mirror.vg;
     let mut objections: Vec<Objection> = s
-        .probes
-        .get(&vg.uuid)
-        .map_or_else(Vec::new, |probe| cases.iter().filter_map(|c| verdict(c, probe).err()).collect());
+        .verdict(&vg.uuid)
+        .map_or_else(Vec::new, |probe| cases.iter().filter_map(|c| verdict(s, c, probe).err()).collect());
     plan.held.extend(objections.first().map(|o| (first.leg.pv.clone(), o.clone())));
     let doubted = !objections.is_empty();
     let step = step.map_err(|objection| objections.push(objection)).ok();
@@ -188,31 +192,47 @@ fn has_other_good(case: &Case<'_>) -> bool {
     })
 }
 
-/// What the disks say about this case.
-fn verdict(case: &Case<'_>, probe: &ProbeRun) -> Result<(), Objection> {
-    if case.cause == Cause::FoundFailed && case.leg.health != Some(LegHealth::InSync) {
-        return Err(Objection::new(
-            Hold::NoHistory,
-            "reason",
-            "failed at first sight, nothing is known about its past",
-        ));
+/// What the witnesses say about this case: ledger, VG metadata, superblocks.
+fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), Objection> {
+    let Trust::Suspect { since, loss, .. } = &case.known.trust else { return Ok(()) };
+    let in_use = case.leg.health == Some(LegHealth::InSync);
+    if case.cause == Cause::FoundFailed && !in_use {
+        let why = "failed at first sight, nothing is known about its past";
+        return Err(Objection::new(Hold::NoHistory, "reason", why));
     }
     let alive = |leg: &&Leg| leg.pv != case.leg.pv && leg.health == Some(LegHealth::InSync);
     let survivors: Vec<&Leg> = case.mirror.legs.iter().filter(alive).collect();
     for leg in survivors.iter().copied().chain([case.leg]) {
-        let size = case.record.legs.get(&leg.pv).map_or(0, |known| known.size);
-        probe.identity(case.mirror, leg, size)?;
+        let known = case.record.legs.get(&leg.pv);
+        probe.identity(case.mirror, leg, known.map_or(0, |known| known.size))?;
+        known.zip(leg.place.as_ref()).map_or(Ok(()), |(known, place)| witness::same_disk(known, place))?;
     }
+    // A leg that missed writes is in use, and the one that has them is not.
+    let better = case.mirror.legs.iter().find(|leg| {
+        let known = case.record.legs.get(&leg.pv);
+        leg.pv != case.leg.pv
+            && leg.health != Some(LegHealth::InSync)
+            && known.is_some_and(|known| known.trust == Trust::Trusted)
+    });
+    if let Some(better) = better.filter(|_| in_use) {
+        let objection = Objection::new(Hold::StaleLeg, "reason", "the older leg is in use");
+        return Err(objection.with("newer", better.pv.as_str()).with("stale-since", since.0));
+    }
+    let stamp = s.ledger.vgs.get(&case.mirror.vg.uuid).map_or(0, |vg| vg.stamp);
+    let others: Vec<&PvUuid> = survivors.iter().map(|leg| &leg.pv).collect();
+    let older = loss.older | witness::history(&case.leg.pv, &probe.texts(), &others, loss, stamp)?;
     let superblocks = probe.superblocks(case.mirror);
     let survivors: Vec<usize> = survivors.iter().filter_map(|leg| leg.index).collect();
     let index = case.leg.index.ok_or_else(|| Objection::new(Hold::Unreadable, "position", "not in the LV"))?;
-    match case.leg.health {
-        Some(LegHealth::InSync) => {
-            let all: Vec<usize> = survivors.into_iter().chain([index]).collect();
-            witness::peaceful(&superblocks, &all)
-        }
-        _ => witness::revivable(&superblocks, index, &survivors),
+    if in_use {
+        let all: Vec<usize> = survivors.into_iter().chain([index]).collect();
+        return witness::peaceful(&superblocks, &all);
     }
+    witness::untouched(&superblocks, index, loss)?;
+    witness::revivable(&superblocks, index, &survivors).map_err(|objection| match objection.hold {
+        Hold::NoHistory if older => Objection { hold: Hold::RolledBackLeg, ..objection },
+        _ => objection,
+    })
 }
 
 /// How to mend a leg that differs: in place where md would copy from a good leg, else in full. md's `repair` copies from
@@ -278,8 +298,8 @@ pub fn resume(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         let failed = mirror.legs.iter().filter(|leg| leg.health != Some(LegHealth::InSync));
         let reachable = failed.filter(|leg| leg.place.as_ref().is_some_and(|p| p.up));
         let failed: Vec<Case<'_>> = reachable.filter_map(|leg| case(s, mirror, &leg.pv)).collect();
-        let probe = s.probes.get(&mirror.vg.uuid);
-        match failed.iter().find_map(|c| verdict(c, probe?).err().map(|o| (c, o))) {
+        let probe = s.verdict(&mirror.vg.uuid);
+        match failed.iter().find_map(|c| verdict(s, c, probe?).err().map(|o| (c, o))) {
             None => plan.propose(resume()),
             Some((case, objection)) => {
                 plan.hold(mirror, objection);

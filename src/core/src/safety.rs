@@ -1,8 +1,9 @@
 //! The never-list (design section 4). Every effect that touches the machine passes here last, whoever planned it. This
 //! module trusts no planner: it looks at the command line as it would run, and derives what must hold from the world.
 
+use crate::continuity;
 use crate::ids::{PvUuid, TargetKey};
-use crate::ledger::{Kind, Stage, Trust};
+use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{Op, VgRef};
 use crate::plan::Situation;
@@ -19,7 +20,7 @@ const FORBIDDEN: &[&str] = &[
     "-yf",
     "--removemissing",
     "--resync",
-    "--activationmode",
+    "partial",
     "--devices",
     "--logout",
     "-u",
@@ -87,10 +88,31 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let sole = s.mirrors.values().any(|m| sole_copy_on(m, key, s));
             ensure(!lower || !sole || asked, || "it carries a last good copy".into())
         }
+        Op::Stamp { vg, .. } => {
+            let here = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.unmanaged.is_none());
+            let legs = here.flat_map(|m| m.legs.iter().map(move |leg| (m, leg)));
+            let mut there = legs.filter(|(_, leg)| leg.place.as_ref().is_some_and(|p| p.up));
+            let doubtful = there.find(|(m, leg)| suspect(m, leg, s) || !s.looks.judged(leg, s.targets));
+            doubtful.map_or(Ok(()), |(_, leg)| Err(format!("it would wipe what the metadata on {} says", leg.pv)))
+        }
+        Op::Register { pv, .. } => {
+            let vacant = s.looks.registrations.get(pv).is_some_and(continuity::vacant);
+            ensure(vacant, || format!("the target of {pv} has keys, or keeps them over a power loss"))
+        }
+        Op::SetRunning { disk } => {
+            let ours = |m: &Mirror, leg: &Leg| {
+                let on_disk = leg.place.as_ref().is_some_and(|place| place.disk == *disk);
+                let known = s.record(m).and_then(|record| record.legs.get(&leg.pv));
+                on_disk && known.is_some_and(|known| known.kept_out)
+            };
+            let found = s.mirrors.values().any(|m| m.legs.iter().any(|leg| ours(m, leg)));
+            ensure(found, || format!("{disk} was not set offline by us"))
+        }
         Op::UpdateNode { seconds: 0, .. } => Err("0 fails I/O at the first hiccup".into()),
         Op::SetOffline { disk } => {
             let on_disk = |leg: &Leg| leg.place.as_ref().is_some_and(|p| p.disk == *disk);
-            let serving = s.mirrors.values().find(|m| m.legs.iter().any(|leg| on_disk(leg) && !suspect(m, leg, s)));
+            let serves = |m: &Mirror, leg: &Leg| on_disk(leg) && leg.index.is_some() && !suspect(m, leg, s);
+            let serving = s.mirrors.values().find(|m| m.legs.iter().any(|leg| serves(m, leg)));
             serving.map_or(Ok(()), |m| Err(format!("{disk} carries a trusted leg of {}", m.name)))
         }
         _ => Ok(()),
@@ -135,27 +157,80 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
         }
         Op::Resume { .. } => ensure(mirror.suspended, || format!("{} is not suspended", mirror.name)),
         Op::ReaddLeg { vg, pv, .. } => {
-            let wanted = mirror.kind == Kind::Mirror && mirror.leg(pv).is_some_and(|leg| leg.index.is_none());
-            ensure(wanted, || format!("{pv} is not a leg that {} lost", mirror.name))?;
+            let dropped = mirror.leg(pv).is_some_and(|leg| leg.index.is_none());
+            let chosen = mirror.kind == Kind::Mirror || kept_is_live(record, mirror);
+            ensure(dropped && chosen && mirror.kind != Kind::Raid10, || {
+                format!("{pv} is not a leg that {} lost", mirror.name)
+            })?;
             identity(vg, pv, s)
         }
         Op::DropLeg { vg, pv, .. } => {
-            let ok = mirror.kind == Kind::Mirror && stage(pv).is_some() && other_good(pv) && mirror.idle();
+            let ok = match (mirror.kind, &mirror.live) {
+                (Kind::Raid1, _) => {
+                    record.kept.as_ref() != Some(pv) && kept_is_live(record, mirror) && stage(pv).is_some()
+                }
+                (Kind::Mirror, Live::Inactive) => {
+                    stage(pv).is_some() && standing(record, mirror).any(|good| good != pv)
+                }
+                (Kind::Mirror, _) => stage(pv).is_some() && other_good(pv) && mirror.idle(),
+                (Kind::Raid10, _) => false,
+            };
             ensure(ok, || format!("{} would lose a leg that may be its best", mirror.name))?;
             identity(vg, pv, s)
         }
         // It drops every leg that failed or is flagged missing, so there must be such a leg, and every good one must stay.
         Op::DropDeadLeg { .. } => {
-            let goes = |leg: &Leg| leg.index.is_some() && (leg.missing || leg.health != Some(LegHealth::InSync));
+            let inactive = mirror.live == Live::Inactive;
+            let up = |leg: &Leg| leg.place.as_ref().is_some_and(|place| place.up);
+            let well = |leg: &Leg| if inactive { up(leg) } else { leg.health == Some(LegHealth::InSync) };
+            let goes = |leg: &Leg| leg.index.is_some() && (leg.missing || !well(leg));
             let stays = |leg: &Leg| leg.index.is_some() && !goes(leg);
-            let trusted_goes =
-                mirror.legs.iter().any(|l| goes(l) && l.health == Some(LegHealth::InSync) && stage(&l.pv).is_none());
+            let good_goes = mirror.legs.iter().any(|l| goes(l) && well(l) && stage(&l.pv).is_none());
             let ok = mirror.kind == Kind::Mirror && mirror.legs.iter().any(goes) && mirror.legs.iter().any(stays);
             ensure(ok, || format!("{} is no mirror with a dead leg and a live one", mirror.name))?;
-            ensure(!trusted_goes, || format!("{} would lose a good leg", mirror.name))
+            ensure(!good_goes, || format!("{} would lose a good leg", mirror.name))?;
+            let good = |leg: &Leg| stays(leg) && stage(&leg.pv).is_none();
+            ensure(!inactive || mirror.legs.iter().any(good), || format!("{} would keep a doubtful leg", mirror.name))
         }
+        Op::Activate { degraded, .. } => may_activate(*degraded, record, mirror, s),
+        Op::Deactivate { .. } => ensure(record.kept.is_some() && !mirror.open, || {
+            format!("{} is in use, or nobody chose another of its legs", mirror.name)
+        }),
         _ => Ok(()),
     }
+}
+
+/// The leg that a person chose is the one in use.
+fn kept_is_live(record: &MirrorRecord, mirror: &Mirror) -> bool {
+    let kept = record.kept.as_ref().and_then(|pv| mirror.leg(pv));
+    kept.is_some_and(|leg| leg.health == Some(LegHealth::InSync) && leg.place.as_ref().is_some_and(|p| p.up))
+}
+
+/// Legs of an inactive mirror that are there and trusted.
+fn standing<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> impl Iterator<Item = &'a PvUuid> {
+    mirror.legs.iter().filter_map(|leg| {
+        let up = leg.place.as_ref().is_some_and(|place| place.up);
+        let trusted = record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+        (leg.index.is_some() && up && trusted).then_some(&leg.pv)
+    })
+}
+
+/// An activation is a table load: whatever leg can be read in it must be beyond doubt, or all must be in the same doubt.
+fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
+    ensure(mirror.live == Live::Inactive, || format!("{} is active", mirror.name))?;
+    s.probe(&mirror.vg.uuid).ok_or("its legs were not read just before")?;
+    let readable = |leg: &&Leg| leg.index.is_some() && leg.place.as_ref().is_some_and(|place| place.up);
+    let away = |leg: &Leg| {
+        let trust = record.legs.get(&leg.pv).map(|known| &known.trust);
+        matches!(trust, Some(Trust::Suspect { cause: Cause::SessionDown, .. }))
+    };
+    let all_away = mirror.legs.iter().all(away) && mirror.legs.iter().filter(readable).count() == mirror.legs.len();
+    let doubtful = mirror.legs.iter().filter(readable).find(|leg| suspect(mirror, leg, s));
+    ensure(all_away || doubtful.is_none(), || format!("{} would be activated with a doubtful leg", mirror.name))?;
+    let complete = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| readable(&leg) && !leg.missing);
+    ensure(complete || degraded || mirror.kind == Kind::Mirror, || format!("{} is not complete", mirror.name))?;
+    ensure(complete || !record.unseen, || format!("nobody saw what happened to {} at the end", mirror.name))?;
+    ensure(mirror.legs.iter().any(|leg| readable(&leg)), || format!("no leg of {} is there", mirror.name))
 }
 
 /// The rule of `facts/lab.md` B, before any command that loads a raid table or revives a leg.
@@ -167,6 +242,10 @@ fn superblocks_agree(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), 
     let reachable = |leg: &&Leg| leg.place.as_ref().is_some_and(|p| p.up);
     for leg in mirror.legs.iter().filter(|l| l.health != Some(LegHealth::InSync)).filter(reachable) {
         let index = leg.index.ok_or("a leg without position")?;
+        let known = s.record(mirror).and_then(|record| record.legs.get(&leg.pv)).map(|known| &known.trust);
+        if let Some(Trust::Suspect { loss, .. }) = known {
+            witness::untouched(&superblocks, index, loss).map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
+        }
         witness::revivable(&superblocks, index, &alive).map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
     }
     // A resume with nobody failed loads no table and revives nobody.

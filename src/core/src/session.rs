@@ -267,7 +267,7 @@ impl Targets {
                 "no answer from iscsiadm in time".clone_into(&mut target.last_error);
                 Some(TargetState::LoggedOut)
             }
-            OpResult::Wrote | OpResult::Probed(_) => None,
+            OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) => None,
         };
         target.next_attempt = Some(now.mono.after(pause));
         if let Some(state) = state.filter(|_| target.sid.is_none()) {

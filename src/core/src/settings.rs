@@ -1,5 +1,6 @@
-//! Validated settings. Every number says how it was chosen; the configuration file comes with a later issue.
+//! Validated settings. Every number says how it was chosen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Settings of the engine.
@@ -30,6 +31,49 @@ pub struct Settings {
     pub poll_idle: Duration,
     /// How long a finished job stays visible (contract: five minutes).
     pub job_kept: Duration,
+    /// How long after boot a mirror waits for all its legs before it is activated without. 60 s: longer than a login takes
+    /// whose first try failed, shorter than the default timeout of a mount (90 s).
+    pub activation_grace: Duration,
+    /// How often a VG is stamped while nothing happens; zero = never. 1 h: a LUN put back from an older image is noticed
+    /// unless the image is younger than that, at 24 small metadata writes a day.
+    pub stamp_interval: Duration,
+    /// How long stamps may take while the service stops.
+    pub stop_grace: Duration,
+    /// Activation at boot is ours: LVM does not activate managed mirrors, we do, after the witnesses have spoken.
+    pub gate: bool,
+    /// When a returned leg is compared in full before it is read.
+    pub verify: Verify,
+    /// What is different for single mirrors, by `vg/lv`.
+    pub mirrors: BTreeMap<String, MirrorPolicy>,
+}
+
+/// When a returned leg is compared in full before it serves reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Unless its server provably did not restart and it was revived in one table load.
+    #[default]
+    Auto,
+    /// Every time.
+    Always,
+    /// Not at all: the leg is believed, and said to be unverified.
+    Never,
+}
+
+/// What is different for one mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MirrorPolicy {
+    /// Instead of the general rule.
+    pub verify: Option<Verify>,
+    /// Not to be touched.
+    pub exclude: bool,
+}
+
+impl Settings {
+    /// The rule for one mirror.
+    pub fn verify(&self, mirror: &str) -> Verify {
+        self.mirrors.get(mirror).and_then(|policy| policy.verify).unwrap_or(self.verify)
+    }
 }
 
 impl Default for Settings {
@@ -46,6 +90,12 @@ impl Default for Settings {
             poll_busy: Duration::from_secs(1),
             poll_idle: Duration::from_secs(30),
             job_kept: Duration::from_secs(300),
+            activation_grace: Duration::from_secs(60),
+            stamp_interval: Duration::from_secs(3600),
+            stop_grace: Duration::from_secs(5),
+            gate: false,
+            verify: Verify::Auto,
+            mirrors: BTreeMap::new(),
         }
     }
 }

@@ -45,6 +45,19 @@ impl From<u64> for Value {
     }
 }
 
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::U32(value) => write!(f, "{value}"),
+            Self::U64(value) => write!(f, "{value}"),
+            Self::F64(value) => write!(f, "{value}"),
+            Self::Str(value) => f.write_str(value),
+            Self::Strs(values) => f.write_str(&values.join(" ")),
+        }
+    }
+}
+
 /// Named facts, `a{sv}` on the bus.
 pub type Details = BTreeMap<&'static str, Value>;
 

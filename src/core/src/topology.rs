@@ -3,14 +3,17 @@
 //! A pure function of what was observed and remembered, made anew whenever either changes. The kernel says how things
 //! are now, LVM's metadata says whose they are; where they differ about the present, the kernel is right.
 
+mod parts;
+
 use crate::ids::{DevNo, LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{Kind, Ledger, MirrorRecord};
 use crate::observation::{
-    DiskObs, DmObs, DmTarget, KernelView, LegHealth, LvObs, MirrorLog, PvLink, PvObs, RaidStatus, ScsiState,
-    SessionState, SyncAction, VgObs,
+    DiskObs, DmObs, DmTarget, KernelView, LegHealth, LvObs, PvLink, PvObs, RaidStatus, ScsiState, SessionState,
+    SyncAction, VgObs,
 };
 use crate::op::{LogKind, LvRef, VgRef};
 use crate::words::UnmanagedReason;
+use parts::{LegLayout, dm_uuid, health, is_write_mostly, kind_of, layout, live, unmanaged};
 use std::collections::BTreeMap;
 
 /// Where a PV is now.
@@ -24,6 +27,10 @@ pub struct Place {
     pub disk: String,
     /// Capacity of that disk in bytes.
     pub size: u64,
+    /// That disk's own name, empty if it has none.
+    pub wwid: String,
+    /// The kernel's word for that disk's cache.
+    pub write_cache: String,
     /// Sectors written to that disk so far.
     pub sectors_written: u64,
     /// The target, for an iSCSI disk.
@@ -53,6 +60,8 @@ pub struct Leg {
     pub write_mostly: bool,
     /// Where the PV is.
     pub place: Option<Place>,
+    /// Its image in the live table lies on that very device. It does not after a login under a new name.
+    pub attached: bool,
     /// LVM has the PV flagged MISSING (or cannot find it).
     pub missing: bool,
     /// Bytes from the PV's data area to this leg's dm-raid superblock.
@@ -104,6 +113,10 @@ pub struct Mirror {
     pub live: Live,
     /// dm event number of the live device.
     pub event_nr: u32,
+    /// Somebody has it open: a mount, or another device on top.
+    pub open: bool,
+    /// LVM activates it by itself when its VG is complete.
+    pub autoactivation: bool,
     /// It, or a part of it, is suspended.
     pub suspended: bool,
     /// dmeventd watches it; `None` when not known.
@@ -166,17 +179,6 @@ pub fn join(kernel: &KernelView, vgs: &BTreeMap<VgUuid, VgObs>, ledger: &Ledger)
     mirrors
 }
 
-/// The type of a mirrored LV, if it is one.
-fn kind_of(lv: &LvObs) -> Option<Kind> {
-    let segtype = lv.segs.first()?.segtype.as_str();
-    match segtype {
-        "raid1" => Some(Kind::Raid1),
-        "mirror" => Some(Kind::Mirror),
-        _ if segtype.starts_with("raid10") => Some(Kind::Raid10),
-        _ => None,
-    }
-}
-
 struct Join<'a> {
     kernel: &'a KernelView,
     ledger: &'a Ledger,
@@ -222,6 +224,8 @@ impl<'a> Join<'a> {
             Some(r) if kind_of(lv).is_none() => (r.log, r.log_pv.clone()),
             _ => (log, log_pv),
         };
+        let forgotten = self.ledger.vgs.get(&vg.uuid).is_some_and(|vg| vg.forgotten);
+        let forgotten = forgotten.then_some(UnmanagedReason::Forgotten);
         Some(Mirror {
             name: if twin { format!("{}/{}", vg.uuid, lv.name) } else { format!("{}/{}", vg.name, lv.name) },
             vg: VgRef { uuid: vg.uuid.clone(), name: vg.name.clone() },
@@ -230,9 +234,11 @@ impl<'a> Join<'a> {
             log,
             log_pv,
             size: lv.size,
-            unmanaged: unmanaged(vg, lv, twin, layout.is_none(), device),
+            unmanaged: unmanaged(vg, lv, twin, layout.is_none(), device).or(forgotten),
             live: device.map_or(Live::Inactive, live),
             event_nr: device.map_or(0, |d| d.event_nr),
+            open: device.is_some_and(|d| d.open_count > 0),
+            autoactivation: lv.autoactivation,
             suspended: device.is_some_and(|d| self.suspended(d)),
             monitored: match lv.segs.first().map(|s| s.monitor.as_str()) {
                 Some("monitored" | "pending") => Some(true),
@@ -253,7 +259,7 @@ impl<'a> Join<'a> {
             let index = device.zip(place.as_ref()).and_then(|(d, place)| self.index_over(d, place.dev));
             let health = device.zip(index).and_then(|(d, i)| health(d, i, place.as_ref()));
             let write_mostly = index.is_some_and(|i| device.is_some_and(|d| is_write_mostly(d, i)));
-            Leg { place, index, health, write_mostly, ..Leg::absent(pv) }
+            Leg { place, index, health, write_mostly, attached: index.is_some(), ..Leg::absent(pv) }
         });
         let (vg, lv) = record.name.rsplit_once('/').unwrap_or(("", &record.name));
         Mirror {
@@ -267,6 +273,8 @@ impl<'a> Join<'a> {
             unmanaged: None,
             live: device.map_or(Live::Inactive, live),
             event_nr: device.map_or(0, |d| d.event_nr),
+            open: device.is_some_and(|d| d.open_count > 0),
+            autoactivation: true,
             suspended: device.is_some_and(|d| self.suspended(d)),
             monitored: None,
             legs: legs.collect(),
@@ -281,6 +289,9 @@ impl<'a> Join<'a> {
             index: Some(index),
             health: device.and_then(|d| health(d, index, place.as_ref())),
             write_mostly: device.is_some_and(|d| is_write_mostly(d, index)),
+            attached: device
+                .zip(place.as_ref())
+                .is_some_and(|(d, p)| self.image(d, index).is_some_and(|i| self.on(i, p.dev))),
             place,
             missing: pv.is_none_or(|pv| pv.missing || pv.device.is_none()),
             superblock: part.superblock,
@@ -325,6 +336,8 @@ impl<'a> Join<'a> {
             dev: link.dev,
             disk: String::new(),
             size: 0,
+            wwid: String::new(),
+            write_cache: String::new(),
             sectors_written: 0,
             target: None,
             up: true,
@@ -338,6 +351,8 @@ impl<'a> Join<'a> {
             if let Some(disk) = session.disks.iter().find(holds) {
                 place.disk.clone_from(&disk.name);
                 place.size = disk.size;
+                place.wwid.clone_from(&disk.wwid);
+                place.write_cache.clone_from(&disk.write_cache);
                 place.sectors_written = disk.sectors_written;
                 place.target = Some(session.target.clone());
                 place.up = disk.state == ScsiState::Running && session.state == SessionState::LoggedIn;
@@ -355,13 +370,27 @@ impl<'a> Join<'a> {
 
     /// Position of the leg whose image lies on a device.
     fn index_over(&self, device: &DmObs, below: DevNo) -> Option<usize> {
-        let on = |image: DevNo| self.dm_by_dev.get(&image).is_some_and(|d| d.deps.contains(&below));
+        let legs = match device.targets.first()? {
+            DmTarget::Raid { table, .. } => table.legs.len(),
+            DmTarget::Mirror { status, .. } => status.legs.len(),
+            _ => 1,
+        };
+        (0..legs).find(|i| self.image(device, *i).is_some_and(|image| self.on(image, below)))
+    }
+
+    /// The device that a leg's blocks are on.
+    fn image(&self, device: &DmObs, index: usize) -> Option<DevNo> {
         match device.targets.first()? {
-            DmTarget::Raid { table, .. } => table.legs.iter().position(|(_, data)| data.is_some_and(on)),
-            DmTarget::Mirror { status, .. } => status.legs.iter().position(|dev| on(*dev)),
-            DmTarget::Linear { dev, .. } => (*dev == below).then_some(0),
+            DmTarget::Raid { table, .. } => table.legs.get(index)?.1,
+            DmTarget::Mirror { status, .. } => status.legs.get(index).copied(),
+            DmTarget::Linear { dev, .. } => Some(*dev),
             _ => None,
         }
+    }
+
+    /// Whether an image is, or lies on, a device.
+    fn on(&self, image: DevNo, below: DevNo) -> bool {
+        image == below || self.dm_by_dev.get(&image).is_some_and(|d| d.deps.contains(&below))
     }
 }
 
@@ -373,108 +402,9 @@ impl Leg {
             health: None,
             write_mostly: false,
             place: None,
+            attached: false,
             missing: true,
             superblock: None,
         }
     }
-}
-
-/// The uuid device-mapper has for an LV.
-fn dm_uuid(vg: &VgUuid, lv: &LvUuid) -> String {
-    format!("LVM-{}{}", vg.compact(), lv.compact())
-}
-
-/// One leg by the metadata.
-struct LegLayout {
-    pv: PvUuid,
-    superblock: Option<u64>,
-}
-
-/// The legs of an LV in order; `None` when a leg has no extents or spreads over several PVs.
-fn layout(vg: &VgObs, lv: &LvObs) -> Option<Vec<LegLayout>> {
-    let by_name = |name: &String| vg.lvs.iter().find(|l| l.name == *name);
-    let one_pv = |l: &LvObs| {
-        let first = l.extents.first()?;
-        l.extents.iter().all(|run| run.pv == first.pv).then(|| first.clone())
-    };
-    if kind_of(lv).is_none() {
-        return Some(vec![LegLayout { pv: one_pv(lv)?.pv, superblock: None }]);
-    }
-    let seg = lv.segs.first()?;
-    let legs = seg.devices.iter().enumerate().map(|(i, image)| {
-        let image = one_pv(by_name(image)?)?;
-        let meta = seg.metadata_devices.get(i).and_then(by_name).and_then(one_pv);
-        let superblock = meta.filter(|m| m.pv == image.pv).map(|m| m.start.saturating_mul(vg.extent_size));
-        Some(LegLayout { pv: image.pv, superblock })
-    });
-    legs.collect()
-}
-
-fn unmanaged(vg: &VgObs, lv: &LvObs, twin: bool, odd_layout: bool, device: Option<&DmObs>) -> Option<UnmanagedReason> {
-    let cluster_log = device.is_some_and(|d| {
-        d.targets
-            .iter()
-            .any(|t| matches!(t, DmTarget::Mirror { status, .. } if matches!(status.log, MirrorLog::Other(_))))
-    });
-    let rules = [
-        (!matches!(vg.lock_type.as_str(), "" | "none"), UnmanagedReason::SharedVg),
-        (vg.exported, UnmanagedReason::Exported),
-        (!vg.writeable, UnmanagedReason::ReadOnly),
-        (lv.layout.iter().any(|w| w == "integrity"), UnmanagedReason::Integrity),
-        (cluster_log, UnmanagedReason::ClusterLog),
-        (!lv.move_pv.is_empty(), UnmanagedReason::Pvmove),
-        (lv.converting, UnmanagedReason::Converting),
-        (lv.role.iter().any(|w| w == "private") || !lv.parent.is_empty(), UnmanagedReason::Hidden),
-        (vg.pvs.iter().any(|pv| pv.duplicate), UnmanagedReason::DuplicatePv),
-        (twin || odd_layout, UnmanagedReason::Unsupported),
-    ];
-    rules.into_iter().find(|(applies, _)| *applies).map(|(_, reason)| reason)
-}
-
-fn live(device: &DmObs) -> Live {
-    let unreadable = device.targets.iter().find_map(|t| match t {
-        DmTarget::Unreadable { kind, why } => Some(Live::Unreadable(format!("{kind}: {why}"))),
-        _ => None,
-    });
-    if let Some(unreadable) = unreadable {
-        return unreadable;
-    }
-    match device.targets.first() {
-        Some(DmTarget::Raid { status, .. }) => Live::Raid(status.clone()),
-        Some(DmTarget::Mirror { .. }) => {
-            let (mut in_sync, mut total, mut handle_errors) = (0, 0, true);
-            for target in &device.targets {
-                if let DmTarget::Mirror { handle_errors: handles, status } = target {
-                    in_sync += status.in_sync;
-                    total += status.total;
-                    handle_errors &= handles;
-                }
-            }
-            Live::Mirror { in_sync, total, handle_errors }
-        }
-        Some(DmTarget::Linear { .. }) => Live::Single,
-        Some(DmTarget::Error) => Live::Unreadable("error target in place of the volume".into()),
-        Some(DmTarget::Other(kind)) => Live::Unreadable(format!("{kind} target in place of the mirror")),
-        Some(DmTarget::Unreadable { .. }) | None => Live::Inactive,
-    }
-}
-
-fn health(device: &DmObs, index: usize, place: Option<&Place>) -> Option<LegHealth> {
-    let worst = device.targets.iter().filter_map(|t| match t {
-        DmTarget::Raid { status, .. } => status.health.get(index).copied(),
-        DmTarget::Mirror { status, .. } => {
-            status.health.get(index).map(|c| if *c == 'A' { LegHealth::InSync } else { LegHealth::Dead })
-        }
-        // What is left of a mirror that lost its other legs. Told by the device: right after dmeventd has dropped a leg, the
-        // last report still has the old order.
-        DmTarget::Linear { dev, .. } if place.is_some_and(|p| p.dev == *dev) => Some(LegHealth::InSync),
-        _ => None,
-    });
-    worst.reduce(|a, b| if a == LegHealth::InSync { b } else { a })
-}
-
-fn is_write_mostly(device: &DmObs, index: usize) -> bool {
-    device.targets.iter().any(|t| {
-        matches!(t, DmTarget::Raid { table, .. } if table.write_mostly.iter().any(|i| usize::try_from(*i) == Ok(index)))
-    })
 }

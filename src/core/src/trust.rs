@@ -3,13 +3,19 @@
 //! A leg loses its trust when it fails, vanishes, or when its connection broke (the server may have restarted and lost what
 //! it had not written, `facts/lab.md` A). It gets it back when it was verified and released, or copied anew in full.
 
-use crate::ids::{LvUuid, PvUuid, TargetKey};
-use crate::ledger::{Cause, Kind, Ledger, LegRecord, MirrorRecord, Stage, Trust};
-use crate::observation::LegHealth;
+use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
+use crate::ledger::{
+    Cause, Continuity, Healthy, INCIDENTS, Incident, Kind, Ledger, LegRecord, Loss, Mark, MirrorRecord, Stage, Trust,
+};
+use crate::observation::{LegHealth, VgObs};
 use crate::op::LogKind;
+use crate::settings::{Settings, Verify};
 use crate::time::Wall;
 use crate::topology::{Leg, Live, Mirror};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// In place of a dm event number that was noted in another boot.
+const EARLIER_BOOT: u32 = u32::MAX;
 
 /// What a judgement of one turn rests on.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +30,12 @@ pub struct Evidence<'a> {
     pub steady: &'a BTreeSet<LvUuid>,
     /// The LVM report is newer than the last structural change.
     pub reported: bool,
+    /// VGs by the last report.
+    pub vgs: &'a BTreeMap<VgUuid, VgObs>,
+    /// dm event numbers of the mirrors when they were last looked at before.
+    pub events: &'a BTreeMap<LvUuid, u32>,
+    /// Policies.
+    pub settings: &'a Settings,
     /// Now.
     pub at: Wall,
 }
@@ -42,9 +54,14 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
                 if mirror.reported && evidence.reported {
                     follow_layout(record, mirror, evidence.watched.contains(uuid));
                 }
+                let before: Vec<Option<Cause>> = record.legs.values().map(|leg| cause(&leg.trust)).collect();
                 doubt(record, mirror, evidence);
-                rehabilitate(record, mirror, evidence.steady.contains(uuid));
+                rehabilitate(record, mirror, evidence);
                 note_health(record, mirror, evidence);
+                note_incidents(record, &before, evidence.at);
+                if mirror.live != Live::Inactive {
+                    record.active_in_boot.clone_from(&ledger.boot_id);
+                }
             }
             None => {
                 if let Some(record) = adopt(mirror, evidence) {
@@ -60,9 +77,9 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
 fn forget_removed(ledger: &mut Ledger, evidence: Evidence<'_>) {
     ledger.mirrors.retain(|uuid, record| {
         let Some(mirror) = evidence.mirrors.get(uuid) else { return false };
-        // A raid LV never becomes linear by itself: somebody converted it.
+        // A raid LV never becomes linear by itself: somebody converted it. We do on the way to a full copy.
         let converted = record.kind != Kind::Mirror && mirror.reported && mirror.live == Live::Single;
-        !converted
+        !converted || record.kept.is_some()
     });
 }
 
@@ -72,14 +89,19 @@ fn adopt(mirror: &Mirror, evidence: Evidence<'_>) -> Option<MirrorRecord> {
     if !live || !mirror.reported || !evidence.reported || mirror.legs.len() < 2 {
         return None;
     }
+    Some(record(mirror, evidence.at))
+}
+
+/// What is to be remembered of a mirror seen for the first time.
+pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
     let legs = mirror.legs.iter().map(|leg| {
         let mut record = trusted(leg);
         if failed(leg) {
-            record.trust = suspect(Cause::FoundFailed, evidence.at);
+            record.trust = suspect(Cause::FoundFailed, at);
         }
         (leg.pv.clone(), record)
     });
-    Some(MirrorRecord {
+    MirrorRecord {
         name: mirror.name.clone(),
         vg: mirror.vg.uuid.clone(),
         kind: mirror.kind,
@@ -88,20 +110,55 @@ fn adopt(mirror: &Mirror, evidence: Evidence<'_>) -> Option<MirrorRecord> {
         legs: legs.collect(),
         degraded_since: None,
         last_check: None,
-    })
+        active_in_boot: String::new(),
+        kept: None,
+        unseen: false,
+        gated: false,
+        incidents: Vec::new(),
+    }
 }
 
 fn trusted(leg: &Leg) -> LegRecord {
     LegRecord {
         size: leg.place.as_ref().map_or(0, |p| p.size),
         target: leg.place.as_ref().and_then(|p| p.target.as_ref()).map(ToString::to_string),
+        wwid: leg.place.as_ref().map_or_else(String::new, |p| p.wwid.clone()),
+        healthy: None,
+        registered: None,
+        kept_out: false,
+        unverified: false,
         trust: Trust::Trusted,
         admin_write_mostly: leg.write_mostly,
     }
 }
 
 fn suspect(cause: Cause, since: Wall) -> Trust {
-    Trust::Suspect { cause, since, stage: Stage::Unverified }
+    Trust::Suspect { cause, since, stage: Stage::Unverified, loss: Loss::default() }
+}
+
+/// Takes trust away from a leg, noting what is known of it now. `event_nr` is the volume's when it was last looked at.
+pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno: Option<u64>, at: Wall) {
+    let loss = Loss { events: events_noted(known, event_nr), seqno, ..Loss::default() };
+    known.trust = Trust::Suspect { cause, since: at, stage: Stage::Unverified, loss };
+}
+
+/// The `events` of a leg's superblock, if nothing has raised them since they were noted. A note of an earlier boot counts
+/// until the leg has been healthy in this one.
+fn events_noted(known: &LegRecord, event_nr: Option<u32>) -> Option<u64> {
+    let valid = |note: &Healthy| note.event_nr == EARLIER_BOOT || Some(note.event_nr) == event_nr;
+    known.healthy.filter(valid).map(|note| note.events)
+}
+
+fn cause(trust: &Trust) -> Option<Cause> {
+    match trust {
+        Trust::Trusted => None,
+        Trust::Suspect { cause, .. } => Some(*cause),
+    }
+}
+
+/// Whether a leg in use may be what the others are measured by: it is not known to have missed writes.
+fn may_serve(trust: &Trust) -> bool {
+    matches!(trust, Trust::Trusted | Trust::Suspect { cause: Cause::SessionDown, .. })
 }
 
 fn failed(leg: &Leg) -> bool {
@@ -124,7 +181,8 @@ fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
             (None, Some(known)) => {
                 let healthy = known.trust == Trust::Trusted && leg.place.as_ref().is_some_and(|p| p.up);
                 // dmeventd drops only legs that failed; a healthy one was taken out by hand, if anybody was watching.
-                if record.kind != Kind::Mirror || (watched && healthy) {
+                let ours = record.kept.is_some();
+                if !ours && (record.kind != Kind::Mirror || (watched && healthy)) {
                     record.legs.remove(&leg.pv);
                 }
             }
@@ -135,27 +193,53 @@ fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
 
 /// Takes trust away.
 fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
+    let event_nr = evidence.events.get(&mirror.lv.uuid).copied();
+    let seqno = evidence.vgs.get(&mirror.vg.uuid).map(|vg| vg.seqno);
+    let alive = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync));
+    let serving: BTreeSet<PvUuid> = alive()
+        .filter(|leg| record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
+        .map(|leg| leg.pv.clone())
+        .collect();
+    let (kept, log) = (record.kept.clone(), record.log);
     for (pv, known) in &mut record.legs {
         let Some(leg) = mirror.leg(pv) else { continue };
+        // Chosen by a person, knowing the evidence.
+        if kept.as_ref() == Some(pv) {
+            continue;
+        }
         let dropped = leg.index.is_none() && mirror.reported && evidence.reported;
         let lost = failed(leg) || dropped;
         let broke = connection_broke(known, leg, evidence.broken);
+        // Where only a leg that missed writes itself is in use, the one that is not in use is the newer.
+        let noted = events_noted(known, event_nr);
+        let passed_by = serving.iter().any(|other| other != pv) || alive().all(|leg| leg.pv == *pv);
         match &mut known.trust {
-            trust @ Trust::Trusted if lost => *trust = suspect(Cause::Lost, evidence.at),
-            trust @ Trust::Trusted if broke => *trust = suspect(Cause::SessionDown, evidence.at),
+            Trust::Trusted if lost && passed_by => accuse(known, Cause::Lost, event_nr, seqno, evidence.at),
+            Trust::Trusted if broke => accuse(known, Cause::SessionDown, event_nr, seqno, evidence.at),
             Trust::Trusted => {}
-            Trust::Suspect { cause, stage, .. } => {
-                if lost && *cause == Cause::SessionDown {
+            Trust::Suspect { cause, stage, loss, .. } => {
+                if lost && passed_by && *cause == Cause::SessionDown {
                     *cause = Cause::Lost;
                 }
-                // Whatever was verified before it went away again has to be verified anew.
+                // Whatever was verified or proven before it went away again has to be so anew.
                 if lost || broke {
                     *stage = Stage::Unverified;
                 }
-                // What a `mirror` dropped comes back by a full copy only; and one with a core log is copied in full, from its
+                if broke {
+                    loss.continuity = Continuity::Unknown;
+                }
+                // Revived, it is written to again; what it was like before is no measure any more.
+                if lost {
+                    (loss.events, loss.seqno) = (loss.events.or(noted), loss.seqno.or(seqno));
+                } else if leg.health.is_some() {
+                    (loss.events, loss.seqno, loss.flagged) = (None, None, None);
+                }
+                let place = leg.place.as_ref().filter(|place| place.up);
+                loss.rough |= leg.health == Some(LegHealth::Dead) && place.is_some() && !leg.attached;
+                // What was dropped comes back by a full copy only; and a `mirror` with a core log is copied in full, from its
                 // first leg, whenever it is activated.
-                let anew = mirror.live == Live::Inactive && record.log == LogKind::Core;
-                if (dropped || anew) && record.kind == Kind::Mirror {
+                let anew = mirror.live == Live::Inactive && log == LogKind::Core && *cause != Cause::Condemned;
+                if dropped || anew && mirror.kind == Kind::Mirror {
                     *stage = Stage::Mismatched;
                 }
             }
@@ -169,8 +253,15 @@ fn connection_broke(known: &LegRecord, leg: &Leg, broken: &BTreeSet<TargetKey>) 
 }
 
 /// A new boot: what is noted about connections and sessions is void, and core-log mirrors will have been copied anew.
+/// If the service had left open mirrors behind, nobody saw what happened to them afterwards.
 pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
     boot_id.clone_into(&mut ledger.boot_id);
+    for record in ledger.mirrors.values_mut() {
+        record.unseen |= ledger.mark == Mark::Left;
+        // dm event numbers begin anew.
+        let notes = record.legs.values_mut().filter_map(|leg| leg.healthy.as_mut());
+        notes.for_each(|note| note.event_nr = EARLIER_BOOT);
+    }
     for record in ledger.targets.values_mut() {
         (record.connection, record.raised_from, record.logged_out_in_boot) = (None, None, None);
     }
@@ -183,15 +274,20 @@ pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
 }
 
 /// Gives trust back.
-fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, steady: bool) {
+fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
+    let steady = evidence.steady.contains(&mirror.lv.uuid);
     let copied = |leg: &LegRecord| matches!(leg.trust, Trust::Suspect { stage: Stage::Mismatched, .. });
     match record.kind {
         Kind::Raid1 | Kind::Raid10 => {
+            let policy = evidence.settings.verify(&record.name);
             for (pv, known) in &mut record.legs {
-                let Some(leg) = mirror.leg(pv) else { continue };
+                let Some(leg) = mirror.leg(pv).filter(|leg| leg.health == Some(LegHealth::InSync)) else { continue };
+                if steady {
+                    spare_the_check(known, leg, policy);
+                }
                 let verified = matches!(known.trust, Trust::Suspect { stage: Stage::Verified, .. });
                 let released = known.admin_write_mostly || !leg.write_mostly;
-                if verified && released && leg.health == Some(LegHealth::InSync) {
+                if verified && released {
                     known.trust = Trust::Trusted;
                 }
             }
@@ -206,17 +302,41 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, steady: bool) {
         }
         Kind::Mirror => {}
     }
+    if record.legs.values().all(|leg| leg.trust == Trust::Trusted) {
+        record.kept = None;
+    }
+}
+
+/// A check reads the whole volume. It is spared where nothing can be missing, or where the administrator wants none.
+fn spare_the_check(known: &mut LegRecord, leg: &Leg, policy: Verify) {
+    let Trust::Suspect { cause, stage: stage @ Stage::Unverified, loss, .. } = &mut known.trust else { return };
+    // A server that lived on has every write it acknowledged, and the bitmap has the others.
+    let proven = *cause == Cause::Lost && leg.write_mostly && loss.continuity == Continuity::Proven && !loss.rough;
+    let spared = match policy {
+        Verify::Always => false,
+        Verify::Auto => proven,
+        Verify::Never => matches!(cause, Cause::Lost | Cause::SessionDown),
+    };
+    if spared && !loss.older {
+        *stage = Stage::Verified;
+        known.unverified = !proven;
+    }
 }
 
 /// Notes what a healthy mirror is like, and since when it is not redundant.
 fn note_health(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let all_trusted = record.legs.values().all(|leg| leg.trust == Trust::Trusted);
     let steady = mirror.legs.iter().all(|leg| leg.health == Some(LegHealth::InSync)) && mirror.idle();
+    if mirror.reported && evidence.reported && mirror.autoactivation && !evidence.settings.gate {
+        record.gated = false;
+    }
     for (pv, known) in &mut record.legs {
         let Some(leg) = mirror.leg(pv) else { continue };
         let Some(place) = leg.place.as_ref().filter(|p| p.up) else { continue };
+        known.kept_out &= mirror.live == Live::Inactive;
         if known.trust == Trust::Trusted && leg.health == Some(LegHealth::InSync) {
             known.size = place.size;
+            known.wwid.clone_from(&place.wwid);
             known.target = place.target.as_ref().map(ToString::to_string);
         }
         // While a leg is suspect the flags are ours; the command that releases it puts the administrator's back.
@@ -228,7 +348,20 @@ fn note_health(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_
     if matches!(mirror.live, Live::Inactive) {
         return;
     }
+    record.unseen &= !redundant;
     record.degraded_since = if redundant { None } else { record.degraded_since.or(Some(evidence.at)) };
+}
+
+/// Keeps the last few losses and returns.
+fn note_incidents(record: &mut MirrorRecord, before: &[Option<Cause>], at: Wall) {
+    // A layout that changed in this turn is compared from the next on.
+    let legs = record.legs.iter().zip(before).filter(|_| record.legs.len() == before.len());
+    let changed = legs.map(|((pv, leg), before)| (pv, cause(&leg.trust), *before)).filter(|(_, now, was)| now != was);
+    let word = |cause: Option<Cause>| cause.map_or("trusted", Cause::word).to_owned();
+    let new: Vec<_> = changed.map(|(pv, now, _)| Incident { at, leg: pv.clone(), what: word(now) }).collect();
+    record.incidents.extend(new);
+    let surplus = record.incidents.len().saturating_sub(INCIDENTS);
+    record.incidents.drain(..surplus);
 }
 
 /// Remembers which targets carry legs.

@@ -150,38 +150,7 @@ fn leg_view(
 ) -> LegView {
     let known = record.and_then(|r| r.legs.get(&leg.pv));
     let state = leg_state(mirror, leg, known, hold);
-    let mut details = Details::new();
-    if let Some(Trust::Suspect { cause, since, stage }) = known.map(|k| &k.trust) {
-        let cause = match cause {
-            Cause::Lost => "lost",
-            Cause::FoundFailed => "found-failed",
-            Cause::SessionDown => "session-down",
-        };
-        let stage = match stage {
-            Stage::Unverified => "unverified",
-            Stage::Mismatched => "mismatched",
-            Stage::Verified => "verified",
-        };
-        details.extend([("cause", Value::from(cause)), ("stage", stage.into()), ("stale-since", since.0.into())]);
-        details.insert("continuity", "unknown".into());
-    }
-    if leg.write_mostly {
-        details.insert("write-mostly", Value::Bool(true));
-    }
-    if let Some(probe) = s.probes.get(&mirror.vg.uuid) {
-        if let Some(crate::observation::LegProbe {
-            identity: crate::observation::ProbedIdentity::Pv { seqno: Some(seqno), .. },
-            ..
-        }) = probe.legs.get(&leg.pv)
-        {
-            details.insert("vg-seqno", Value::U32(u32::try_from(*seqno).unwrap_or(u32::MAX)));
-        }
-        let superblock = leg.index.and_then(|index| probe.superblocks(mirror).remove(&index));
-        if let Some(crate::observation::ProbedSuperblock::Found(superblock)) = superblock {
-            details.insert("events", superblock.events.into());
-            details.insert("failed-devices", superblock.failed_devices.into());
-        }
-    }
+    let details = evidence(s, mirror, known, leg);
     LegView {
         pv: leg.pv.to_string(),
         device: leg.place.as_ref().map_or_else(String::new, |p| format!("/dev/{}", p.name)),
@@ -194,6 +163,52 @@ fn leg_view(
         },
         details,
     }
+}
+
+/// What is known of a leg, in the words of the contract.
+fn evidence(s: &Situation<'_>, mirror: &Mirror, known: Option<&LegRecord>, leg: &Leg) -> Details {
+    let mut details = Details::new();
+    if let Some(Trust::Suspect { cause, since, stage, loss }) = known.map(|k| &k.trust) {
+        let stage = match stage {
+            Stage::Unverified => "unverified",
+            Stage::Mismatched => "mismatched",
+            Stage::Verified => "verified",
+        };
+        let continuity = loss.continuity.word();
+        details.extend([
+            ("cause", Value::from(cause.word())),
+            ("stage", stage.into()),
+            ("stale-since", since.0.into()),
+        ]);
+        details.insert("continuity", continuity.into());
+        details.extend(loss.events.map(|events| ("events-at-loss", events.into())));
+        details.extend(loss.seqno.map(|seqno| ("vg-seqno-at-loss", number(seqno))));
+    }
+    if known.is_some_and(|k| k.unverified) {
+        details.insert("unverified", Value::Bool(true));
+    }
+    if leg.write_mostly {
+        details.insert("write-mostly", Value::Bool(true));
+    }
+    if let Some(place) = leg.place.as_ref().filter(|place| !place.write_cache.is_empty()) {
+        details.insert("write-cache", place.write_cache.as_str().into());
+    }
+    if let Some(probe) = s.probes.get(&mirror.vg.uuid) {
+        if let Some(text) = probe.texts().get(&leg.pv) {
+            details.insert("vg-seqno", number(text.seqno));
+            details.extend(text.stamps.last().map(|stamp| ("stamp", Value::U64(*stamp))));
+        }
+        let superblock = leg.index.and_then(|index| probe.superblocks(mirror).remove(&index));
+        if let Some(crate::observation::ProbedSuperblock::Found(superblock)) = superblock {
+            details.insert("events", superblock.events.into());
+            details.insert("failed-devices", superblock.failed_devices.into());
+        }
+    }
+    details
+}
+
+fn number(n: u64) -> Value {
+    Value::U32(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 fn leg_state(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, hold: Option<Hold>) -> LegState {
@@ -226,7 +241,10 @@ fn leg_state(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, hold: Option
 }
 
 fn copied_in_full(known: Option<&LegRecord>) -> bool {
-    known.is_some_and(|k| matches!(k.trust, Trust::Suspect { stage: Stage::Mismatched, cause: Cause::Lost, .. }))
+    let copied = |k: &LegRecord| {
+        matches!(k.trust, Trust::Suspect { stage: Stage::Mismatched, cause: Cause::Lost | Cause::Condemned, .. })
+    };
+    known.is_some_and(copied)
 }
 
 fn first_sync(mirror: &Mirror) -> bool {

@@ -17,6 +17,8 @@ pub struct Watch {
     pub whole: BTreeSet<LvUuid>,
     /// Mirrors that wait for somebody else's hand, and since when.
     pub stuck_since: BTreeMap<LvUuid, Mono>,
+    /// dm event numbers at the last look.
+    pub events: BTreeMap<LvUuid, u32>,
     /// Copies under way.
     pub paces: BTreeMap<LvUuid, Pace>,
     steady_once: BTreeSet<LvUuid>,
@@ -49,9 +51,10 @@ impl Watch {
         }
     }
 
-    /// Remembers the mirrors that are whole now. To be called after they were judged.
-    pub fn remember(&mut self) {
+    /// Remembers what mirrors are like now. To be called after they were judged.
+    pub fn remember(&mut self, mirrors: &BTreeMap<LvUuid, Mirror>) {
         self.whole.extend(self.steady_once.iter().cloned());
+        self.events = mirrors.iter().map(|(uuid, mirror)| (uuid.clone(), mirror.event_nr)).collect();
     }
 }
 

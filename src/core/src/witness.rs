@@ -1,12 +1,14 @@
-//! Which leg is right? Reads what stands on the disks and says whether a returned leg may be brought up to date from the
-//! survivors. When in doubt the answer is a hold with its evidence.
+//! Which leg is right? Weighs what stands on the disks and in the ledger, and says whether a returned leg may be brought up
+//! to date from the survivors. When in doubt the answer is a hold with its evidence.
 //!
 //! Every table load trusts the leg with more `events`, even over the live one, so before one the superblocks must agree on
 //! who failed (`facts/lab.md` B). `events` does not count writes: it can accuse, never acquit.
 
 use crate::ids::{PvUuid, VgUuid};
-use crate::observation::{LegProbe, ProbedIdentity, ProbedSuperblock, Superblock};
+use crate::ledger::{LegRecord, Loss};
+use crate::observation::{LegProbe, ProbedIdentity, ProbedSuperblock, Superblock, VgText};
 use crate::snapshot::{Details, Value};
+use crate::topology::Place;
 use crate::words::Hold;
 use std::collections::BTreeMap;
 
@@ -25,7 +27,9 @@ impl Objection {
         Self { hold, evidence: Details::from([(key, value.into())]) }
     }
 
-    fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+    /// The same with another piece of evidence.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.evidence.insert(key, value.into());
         self
     }
@@ -53,13 +57,13 @@ pub fn identity(probe: &LegProbe, expected: Expected<'_>) -> Result<(), Objectio
         ProbedIdentity::Foreign => {
             return Err(Objection::new(Hold::IdentityMismatch, "label", "no LVM label"));
         }
-        ProbedIdentity::Pv { pv, vg, .. } => {
+        ProbedIdentity::Pv { pv, metadata } => {
             if pv != expected.pv {
                 return Err(Objection::new(Hold::IdentityMismatch, "pv-uuid", pv.as_str()));
             }
             // No metadata on it (pvmetadatacopies 0) says nothing against it.
-            if let Some(vg) = vg.as_ref().filter(|vg| *vg != expected.vg) {
-                return Err(Objection::new(Hold::IdentityMismatch, "vg-uuid", vg.as_str()));
+            if let Some(text) = metadata.as_ref().filter(|text| text.vg != *expected.vg) {
+                return Err(Objection::new(Hold::IdentityMismatch, "vg-uuid", text.vg.as_str()));
             }
         }
     }
@@ -70,8 +74,84 @@ pub fn identity(probe: &LegProbe, expected: Expected<'_>) -> Result<(), Objectio
     Ok(())
 }
 
+/// Whether the disk still has the name it had when its leg was healthy.
+///
+/// # Errors
+/// The objection, when it has another one.
+pub fn same_disk(known: &LegRecord, place: &Place) -> Result<(), Objection> {
+    if known.wwid.is_empty() || place.wwid.is_empty() || known.wwid == place.wwid {
+        return Ok(());
+    }
+    let objection = Objection::new(Hold::IdentityMismatch, "wwid", place.wwid.as_str());
+    Err(objection.with("wwid-expected", known.wwid.as_str()))
+}
+
 /// The superblocks of one raid LV by leg position.
 pub type Superblocks = BTreeMap<usize, ProbedSuperblock>;
+
+/// The VG metadata on the devices of one VG that could be read, by PV.
+pub type Texts<'a> = BTreeMap<&'a PvUuid, &'a VgText>;
+
+/// What the VG metadata on a leg's own device says against it, beside that of the others. `Ok(true)`: it is older than it
+/// must be, which a power cut soon after a metadata write does as well as an old image. `last_stamp` is the number of the
+/// last stamp we began.
+///
+/// # Errors
+/// The objection, when it tells another history.
+pub fn history(
+    pv: &PvUuid,
+    texts: &Texts<'_>,
+    others: &[&PvUuid],
+    loss: &Loss,
+    last_stamp: u64,
+) -> Result<bool, Objection> {
+    // No metadata on it (pvmetadatacopies 0) says nothing.
+    let Some(own) = texts.get(pv) else { return Ok(false) };
+    let others = || others.iter().filter_map(|pv| Some((*pv, *texts.get(*pv)?)));
+    let Some((_, newest)) = others().max_by_key(|(_, text)| text.seqno) else { return Ok(false) };
+    let evidence = |what: &'static str| {
+        let objection = Objection::new(Hold::SplitBrain, "reason", what).with("vg-seqno", own.seqno);
+        let objection = objection.with("survivor-vg-seqno", newest.seqno);
+        let objection = own.stamps.last().map_or(objection.clone(), |stamp| objection.with("stamp", *stamp));
+        loss.seqno.map_or(objection.clone(), |seqno| objection.with("vg-seqno-at-loss", seqno))
+    };
+    // Written by one hand.
+    if *own == newest {
+        return Ok(false);
+    }
+    let flagged = newest.missing.contains(pv);
+    if others().any(|(other, _)| own.missing.contains(other)) {
+        return Err(evidence("its metadata calls another leg missing"));
+    }
+    if own.stamps.last() > newest.stamps.last() && own.stamps.last().is_some_and(|stamp| *stamp > last_stamp) {
+        return Err(evidence("it carries a stamp that is not ours"));
+    }
+    if flagged && own.seqno >= loss.flagged.unwrap_or(newest.seqno) || own.seqno > newest.seqno {
+        return Err(evidence("its metadata went on without the others"));
+    }
+    if own.seqno == newest.seqno && own.stamps != newest.stamps {
+        return Err(evidence("its metadata has the same number and another stamp"));
+    }
+    let lowest = if flagged { loss.seqno } else { Some(newest.seqno) };
+    Ok(lowest.is_some_and(|lowest| own.seqno < lowest))
+}
+
+/// Whether a leg's superblock says that it was activated where we could not see it.
+///
+/// # Errors
+/// The objection, when it has more `events` than it can have by our doing.
+pub fn untouched(superblocks: &Superblocks, index: usize, loss: &Loss) -> Result<(), Objection> {
+    let own = found(superblocks, index)?;
+    match loss.events {
+        // A leg that is written to at the moment of the loss has one more, for dirty (`facts/lab.md` 0.1).
+        Some(noted) if own.events > noted + 1 => {
+            let why = "its superblock changed after it was lost: it was activated elsewhere";
+            let objection = Objection::new(Hold::SplitBrain, "reason", why).with("events", own.events);
+            Err(objection.with("events-at-loss", noted).with("failed-devices", own.failed_devices))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Whether a failed leg may be revived from the survivors.
 ///
@@ -139,6 +219,16 @@ fn accuses(superblock: &Superblock, leg: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observation::Registration;
+
+    fn id(c: char) -> crate::ids::LvmUuid {
+        crate::ids::LvmUuid::parse(&c.to_string().repeat(32)).unwrap()
+    }
+
+    fn text(vg: &VgUuid, seqno: u64, missing: &[PvUuid], stamps: &[u64]) -> VgText {
+        let (missing, stamps) = (missing.iter().cloned().collect(), stamps.iter().copied().collect());
+        VgText { vg: vg.clone(), seqno, missing, stamps }
+    }
 
     fn superblock(position: u32, events: u64, failed_devices: u64) -> ProbedSuperblock {
         let disk_recovery_offset = u64::MAX;
@@ -180,14 +270,63 @@ mod tests {
     }
 
     #[test]
+    fn metadata_tells_an_honest_loss_from_another_history() {
+        let (a, b, vg) = (id('a'), id('b'), id('v'));
+        let (flags_a, flags_b) = ([a.clone()], [b.clone()]);
+        let judge = |survivor: VgText, returned: VgText, loss: Loss| {
+            history(&b, &Texts::from([(&a, &survivor), (&b, &returned)]), &[&a], &loss, 3).map_err(|o| o.hold)
+        };
+        let lost_at = |seqno, flagged| Loss { seqno: Some(seqno), flagged, ..Loss::default() };
+        let table = [
+            // Lost with 7, flagged by 8 (`facts/lab.md` C).
+            (text(&vg, 8, &flags_b, &[3]), text(&vg, 7, &[], &[2]), lost_at(7, Some(8)), Ok(false)),
+            // Nothing was written meanwhile.
+            (text(&vg, 7, &[], &[2]), text(&vg, 7, &[], &[2]), lost_at(7, None), Ok(false)),
+            // Less than it had: an old image, or a write that was still in its cache.
+            (text(&vg, 8, &flags_b, &[3]), text(&vg, 6, &[], &[1]), lost_at(7, Some(8)), Ok(true)),
+            // Rolled back while everything was off (`facts/lab.md` C).
+            (text(&vg, 8, &[], &[3]), text(&vg, 7, &[], &[2]), Loss::default(), Ok(true)),
+            // As new as the metadata that calls it missing, or newer: it went on elsewhere.
+            (text(&vg, 9, &flags_b, &[3]), text(&vg, 8, &[], &[2]), lost_at(7, Some(8)), Err(Hold::SplitBrain)),
+            (text(&vg, 8, &flags_b, &[3]), text(&vg, 9, &[], &[2]), lost_at(7, Some(8)), Err(Hold::SplitBrain)),
+            (text(&vg, 7, &[], &[2]), text(&vg, 8, &[], &[2]), lost_at(7, None), Err(Hold::SplitBrain)),
+            // It calls the survivor missing.
+            (text(&vg, 9, &flags_b, &[3]), text(&vg, 8, &flags_a, &[2]), lost_at(7, None), Err(Hold::SplitBrain)),
+            // A stamp nobody here has made.
+            (text(&vg, 8, &flags_b, &[3]), text(&vg, 7, &[], &[4]), lost_at(7, Some(8)), Err(Hold::SplitBrain)),
+            (text(&vg, 7, &[], &[2]), text(&vg, 7, &[], &[3]), lost_at(7, None), Err(Hold::SplitBrain)),
+        ];
+        for (survivor, returned, loss, verdict) in table {
+            assert_eq!(judge(survivor.clone(), returned.clone(), loss), verdict, "{survivor:?} {returned:?} {loss:?}");
+        }
+        let alone = text(&vg, 3, &[], &[]);
+        assert_eq!(
+            history(&b, &Texts::from([(&b, &alone)]), &[&a], &Loss::default(), 0),
+            Ok(false),
+            "nobody to compare"
+        );
+    }
+
+    #[test]
+    fn a_leg_with_more_events_than_noted_was_activated_elsewhere() {
+        let loss = Loss { events: Some(22), ..Loss::default() };
+        let judge = |events, loss| untouched(&BTreeMap::from([(1, superblock(1, events, 0))]), 1, &loss);
+        assert_eq!(judge(22, loss), Ok(()));
+        assert_eq!(judge(23, loss), Ok(()), "dirty when it was lost");
+        assert_eq!(judge(24, loss).err().map(|o| o.hold), Some(Hold::SplitBrain));
+        assert_eq!(judge(35, Loss::default()), Ok(()), "nothing noted");
+    }
+
+    #[test]
     fn a_device_is_known_by_its_label_and_size() {
-        let id = |c: char| crate::ids::LvmUuid::parse(&c.to_string().repeat(32)).unwrap();
         let (pv, vg, other) = (id('a'), id('b'), id('c'));
         let expected = Expected { pv: &pv, vg: &vg, size: 100 };
+        let registration = || Registration::Unknown(String::new());
         let probe = |pv: &PvUuid, vg: Option<&VgUuid>, size| LegProbe {
-            identity: ProbedIdentity::Pv { pv: pv.clone(), vg: vg.cloned(), seqno: Some(7) },
+            identity: ProbedIdentity::Pv { pv: pv.clone(), metadata: vg.map(|vg| text(vg, 7, &[], &[])) },
             size,
             superblocks: Vec::new(),
+            registration: registration(),
         };
         let hold = |probe: LegProbe| identity(&probe, expected).err().map(|o| o.hold);
         assert_eq!(hold(probe(&pv, Some(&vg), 100)), None);
@@ -195,7 +334,7 @@ mod tests {
         assert_eq!(hold(probe(&other, Some(&vg), 100)), Some(Hold::IdentityMismatch));
         assert_eq!(hold(probe(&pv, Some(&other), 100)), Some(Hold::IdentityMismatch));
         assert_eq!(hold(probe(&pv, Some(&vg), 99)), Some(Hold::IdentityMismatch));
-        let odd = |identity| LegProbe { identity, size: 100, superblocks: Vec::new() };
+        let odd = |identity| LegProbe { identity, size: 100, superblocks: Vec::new(), registration: registration() };
         assert_eq!(hold(odd(ProbedIdentity::Blank)), Some(Hold::BlankDevice));
         assert_eq!(hold(odd(ProbedIdentity::Foreign)), Some(Hold::IdentityMismatch));
         assert_eq!(hold(odd(ProbedIdentity::Unreadable("EIO".into()))), Some(Hold::Unreadable));

@@ -247,6 +247,8 @@ words! {
         AllServersLost = "all-servers-lost",
         /// iscsid is not running although sessions exist.
         IscsidDown = "iscsid-down",
+        /// A mirror was activated with a leg missing.
+        MirrorActivatedDegraded = "mirror-activated-degraded",
         /// dmeventd does not watch a mirror.
         MonitoringMissing = "monitoring-missing",
         /// A leg that should be on probation serves reads.
@@ -279,6 +281,12 @@ words! {
         Reconnect = "reconnect",
         /// Bring a mirror back to redundancy.
         Heal = "heal",
+        /// Copy all legs anew from the one a person chose.
+        Resolve = "resolve",
+        /// Activate an inactive mirror.
+        Activate = "activate",
+        /// Leave a VG alone.
+        Forget = "forget",
     }
 }
 

@@ -3,8 +3,9 @@
 //! Pure: a status in, a string out. Plain characters without colour, so that it reads the same in a terminal, a pipe and a
 //! mail.
 
-use crate::text::{bytes, duration, fit, percent, plain};
-use mirrorkeeper_client::{Leg, Mirror, Status, Target, Value};
+use crate::evidence::{self, value_text};
+use crate::text::{bytes, duration, fit, percent, plain, wrap};
+use mirrorkeeper_client::{Leg, Mirror, PlannedStep, Status, Target, hold};
 use std::collections::BTreeMap;
 
 /// A line with what belongs under it.
@@ -16,8 +17,9 @@ struct Node {
 /// A leg with the mirror it is of.
 type LegOf<'s> = (&'s Mirror, &'s Leg);
 
-/// The whole text, each line cut to `width` characters if there is one.
-pub fn status(status: &Status, width: Option<usize>) -> String {
+/// The whole text, each line cut to `width` characters if there is one. `warnings` come before the sum; `now` is in
+/// microseconds since 1970.
+pub fn status(status: &Status, warnings: &[String], now: u64, width: Option<usize>) -> String {
     let mut lines = Vec::new();
     for server in servers(status) {
         draw(&server, "", "", &mut lines);
@@ -25,7 +27,11 @@ pub fn status(status: &Status, width: Option<usize>) -> String {
     if !lines.is_empty() {
         lines.push(String::new());
     }
-    lines.extend(status.mirrors.values().flat_map(mirror));
+    lines.extend(status.mirrors.values().flat_map(|shown| mirror(shown, status, now)));
+    if !warnings.is_empty() {
+        lines.push("Mounts that would spoil a boot with a server down (README, section Boot):".to_owned());
+        lines.extend(warnings.iter().map(|warning| format!("  {warning}")));
+    }
     lines.extend(summary(status));
     lines.iter().map(|line| fit(&plain(line), width) + "\n").collect()
 }
@@ -95,7 +101,7 @@ fn leg((mirror, leg): LegOf<'_>, with_device: bool) -> Node {
 }
 
 /// One line for what a mirror is, one for what it does, one for what holds it back.
-fn mirror(mirror: &Mirror) -> Vec<String> {
+fn mirror(mirror: &Mirror, status: &Status, now: u64) -> Vec<String> {
     let copies = format!("{} of {} copies in sync", mirror.copies_in_sync, mirror.copies_wanted);
     let size = bytes(mirror.size_bytes);
     let mut lines = vec![format!("{}  {} {size}: {}, {copies}", mirror.name, mirror.kind, mirror.state)];
@@ -113,7 +119,8 @@ fn mirror(mirror: &Mirror) -> Vec<String> {
         lines.push(format!("  held: {}", mirror.hold));
         // A time in microseconds is for programs.
         let details = mirror.hold_details.iter().filter(|(key, _)| *key != "until");
-        lines.extend(details.map(|(key, value)| format!("    {key}: {}", evidence(value))));
+        lines.extend(details.map(|(key, value)| format!("    {key}: {}", value_text(value))));
+        lines.extend(advice(mirror, status, now).into_iter().map(|line| format!("  {line}")));
     }
     if !mirror.managed {
         lines.push(format!("  not managed: {}", mirror.unmanaged_reason));
@@ -121,16 +128,30 @@ fn mirror(mirror: &Mirror) -> Vec<String> {
     lines
 }
 
-/// A value of a details map, for people.
-fn evidence(value: &Value) -> String {
-    match value {
-        Value::Bool(yes) => yes.to_string(),
-        Value::Int(number) => number.to_string(),
-        Value::Uint(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        Value::Text(text) => plain(text),
-        Value::Texts(texts) => plain(&texts.join(" ")),
+/// What a hold means and what ends it, with the evidence where a person has to choose a leg.
+fn advice(mirror: &Mirror, status: &Status, now: u64) -> Vec<String> {
+    let Some(known) = hold::find(&mirror.hold) else { return Vec::new() };
+    let mut lines = wrap(known.text);
+    if known.is_for_a_person() {
+        lines.extend(evidence::table(mirror, status, now));
     }
+    lines.extend(known.command(&mirror.name).map(|command| format!("to end it: {command}")));
+    lines
+}
+
+/// What `PlanHeal` answered.
+pub fn plan(steps: &[PlannedStep]) -> String {
+    if steps.is_empty() {
+        return "nothing to do\n".to_owned();
+    }
+    let mut lines = Vec::new();
+    for step in steps {
+        lines.push(format!("{}: {}", step.code, step.why));
+        if !step.argv.is_empty() {
+            lines.push(format!("  {}", step.argv.join(" ")));
+        }
+    }
+    lines.iter().map(|line| plain(line) + "\n").collect()
 }
 
 fn summary(status: &Status) -> Vec<String> {

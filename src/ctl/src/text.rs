@@ -30,6 +30,23 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// Lines of a paragraph, with room for an indentation on a terminal of 80 columns.
+pub fn wrap(paragraph: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in paragraph.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 76 {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 /// At most `width` characters, with an ellipsis in place of the rest.
 pub fn fit(line: &str, width: Option<usize>) -> String {
     match width {
@@ -58,6 +75,14 @@ mod tests {
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "10.0 GiB", "16.0 EiB"]);
         let times = [0, 1, 59_000_000, 60_000_000, 3_599_000_000, 12_000_000_000].map(duration);
         assert_eq!(times, ["0 s", "1 s", "59 s", "1 min", "60 min", "3 h 20 min"]);
+    }
+
+    #[test]
+    fn paragraphs_are_broken_between_words() {
+        let lines = wrap(&"word ".repeat(40));
+        assert!(lines.iter().all(|line| line.len() <= 76 && !line.ends_with(' ')), "{lines:?}");
+        assert_eq!(lines.join(" "), "word ".repeat(40).trim());
+        assert_eq!(wrap(&"x".repeat(100)), ["x".repeat(100)], "a word is never broken: it may be a command");
     }
 
     #[test]

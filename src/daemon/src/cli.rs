@@ -1,5 +1,7 @@
 //! The command line of the daemon: few words, since it works without any.
 
+use crate::config;
+use crate::offline::Task;
 use crate::publish::Bus;
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
@@ -11,10 +13,23 @@ mirrorkeeperd keeps LVM mirrors over iSCSI servers redundant.
 Usage: mirrorkeeperd [OPTIONS]
 
   --bus ADDRESS|system|session  bus to publish on (default: system)
+  --config FILE                 settings, with FILE.d/*.toml after it
+                                (default: /etc/mirrorkeeper.toml)
   --state-dir DIR               where the ledger lives (default: /var/lib/mirrorkeeper)
   --log LEVEL                   error, warn, info, debug or trace (default: info)
+
+Instead of being the daemon:
+  --print-config                print the settings that a start would use, with
+                                their origin; exit status 1 if they are refused
+  --gated                       name the mirrors that LVM leaves to us to activate;
+                                exit status 1 if there are surely none
+  --fallback                    activate these, as long as all their legs are there
+  --ungate                      have LVM activate them by itself again
+  --purge                       that, and take our tags and registrations off all disks
   --version                     print the version
   --help                        print this text
+
+The last four are for when no daemon runs, and may be repeated.
 
 Run as root, normally by mirrorkeeper.service. Without a bus, without iSCSI and
 without LVM it goes on with what there is.
@@ -28,6 +43,8 @@ const STATE_DIR: &str = "/var/lib/mirrorkeeper";
 pub struct Cli {
     /// Which bus.
     pub bus: Bus,
+    /// The configuration's first file.
+    pub config: PathBuf,
     /// Directory of the ledger.
     pub state_dir: PathBuf,
     /// What to log.
@@ -39,6 +56,10 @@ pub struct Cli {
 pub enum Command {
     /// Be the daemon.
     Run(Cli),
+    /// Print the effective settings.
+    PrintConfig(Cli),
+    /// Do something in the daemon's place.
+    Offline(Task, Cli),
     /// Print the version.
     Version,
     /// Print the options.
@@ -72,7 +93,9 @@ impl Command {
     /// # Errors
     /// At the first argument that cannot be used.
     pub fn parse(arguments: &[String]) -> Result<Self, BadArgument> {
-        let mut cli = Cli { bus: Bus::System, state_dir: STATE_DIR.into(), log: LevelFilter::INFO };
+        let mut cli =
+            Cli { bus: Bus::System, config: config::PATH.into(), state_dir: STATE_DIR.into(), log: LevelFilter::INFO };
+        let mut command: fn(Cli) -> Self = Self::Run;
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let (option, inline) = match argument.split_once('=') {
@@ -85,6 +108,12 @@ impl Command {
                 "--help" | "-h" => return Ok(Self::Help),
                 "--version" | "-V" => return Ok(Self::Version),
                 "--bus" => cli.bus = bus(&value()?)?,
+                "--print-config" => command = Self::PrintConfig,
+                "--gated" => command = |cli| Self::Offline(Task::Gated, cli),
+                "--fallback" => command = |cli| Self::Offline(Task::Fallback, cli),
+                "--ungate" => command = |cli| Self::Offline(Task::Ungate, cli),
+                "--purge" => command = |cli| Self::Offline(Task::Purge, cli),
+                "--config" => cli.config = value()?.into(),
                 "--state-dir" => cli.state_dir = value()?.into(),
                 "--log" => {
                     let value = value()?;
@@ -94,7 +123,7 @@ impl Command {
                 _ => return Err(BadArgument::Unknown(argument.clone())),
             }
         }
-        Ok(Self::Run(cli))
+        Ok(command(cli))
     }
 }
 
@@ -118,15 +147,37 @@ mod tests {
         Command::parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>()).map_err(|e| e.to_string())
     }
 
+    fn default() -> Cli {
+        let (config, state_dir) = ("/etc/mirrorkeeper.toml".into(), STATE_DIR.into());
+        Cli { bus: Bus::System, config, state_dir, log: LevelFilter::INFO }
+    }
+
     #[test]
     fn the_defaults_are_those_of_the_unit() {
-        let cli = Cli { bus: Bus::System, state_dir: STATE_DIR.into(), log: LevelFilter::INFO };
-        assert_eq!(parse(""), Ok(Command::Run(cli)));
+        assert_eq!(parse(""), Ok(Command::Run(default())));
+    }
+
+    #[test]
+    fn what_is_done_instead_takes_the_same_options() {
+        let cli = Cli { state_dir: "/s".into(), config: "/c".into(), ..default() };
+        let line = "--state-dir /s --config=/c";
+        for (option, task) in [
+            ("--gated", Task::Gated),
+            ("--fallback", Task::Fallback),
+            ("--ungate", Task::Ungate),
+            ("--purge", Task::Purge),
+        ] {
+            assert_eq!(parse(&format!("{option} {line}")), Ok(Command::Offline(task, cli.clone())));
+            assert_eq!(parse(&format!("{line} {option}")), Ok(Command::Offline(task, cli.clone())));
+            assert!(HELP.contains(option));
+        }
+        assert_eq!(parse(&format!("--print-config {line}")), Ok(Command::PrintConfig(cli)));
     }
 
     #[test]
     fn values_follow_or_are_joined() {
-        let cli = Cli { bus: Bus::Address("unix:path=/b".into()), state_dir: "/s".into(), log: LevelFilter::DEBUG };
+        let bus = Bus::Address("unix:path=/b".into());
+        let cli = Cli { bus, state_dir: "/s".into(), log: LevelFilter::DEBUG, ..default() };
         assert_eq!(parse("--bus unix:path=/b --state-dir /s --log debug"), Ok(Command::Run(cli.clone())));
         assert_eq!(parse("--bus=unix:path=/b --state-dir=/s --log=debug"), Ok(Command::Run(cli)));
         assert_eq!(parse("--bus system --version"), Ok(Command::Version));

@@ -3,21 +3,23 @@
 use crate::bus::auth::RootOnly;
 use crate::cli::Cli;
 use crate::clock;
+use crate::config::{self, Config};
 use crate::execute::{Executor, Readers};
+use crate::identity;
 use crate::ledgerfile::{self, Locked, Saver};
 use crate::link;
 use crate::publish::{self, Status};
 use crate::reactor::{Ends, Machine, Reactor, Signal, WakeUp, Work};
 use crate::sense::Sensors;
 use crate::systemd::Notifier;
-use mirrorkeeper_core::engine::Engine;
+use mirrorkeeper_core::engine::{self, Engine};
 use mirrorkeeper_core::observation::KernelView;
 use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::time::{Mono, Now};
 use mirrorkeeper_sys::Roots;
 use mirrorkeeper_sys::observe::Observer;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -59,7 +61,9 @@ pub async fn run(cli: Cli) -> Result<(), DaemonError> {
         }
     };
     let found = ledgerfile::load(&cli.state_dir, clock::now().wall);
-    let engine = Engine::new(Settings::default(), found, &boot_id());
+    let (settings, notifier) = configure(&cli.config);
+    let this = engine::Host { boot_id: identity::boot_id(), machine_id: identity::machine_id() };
+    let engine = Engine::new(settings, found, this);
     let (ours, theirs) = link::pair();
     let published = publish::spawn(cli.bus, theirs, Arc::new(RootOnly));
     let (results_in, results) = mpsc::channel(RESULTS);
@@ -73,9 +77,20 @@ pub async fn run(cli: Cli) -> Result<(), DaemonError> {
     };
     let signals = signals(published.clone()).map_err(DaemonError::Signals)?;
     tracing::info!("mirrorkeeperd {} starts", env!("CARGO_PKG_VERSION"));
-    Reactor::new(engine, machine, Ends { bus: ours, signals, results, notifier: Notifier::new() }).run().await;
+    Reactor::new(engine, machine, Ends { bus: ours, signals, results, notifier }).run().await;
     let status = published.borrow().clone();
     if status == Status::NameTaken { Err(DaemonError::NameInUse) } else { Ok(()) }
+}
+
+/// Settings, and who says so when they are not those that were written.
+fn configure(file: &Path) -> (Settings, Notifier) {
+    let Config { settings, problems, .. } = Config::load(file);
+    if problems.is_empty() {
+        return (settings, Notifier::new());
+    }
+    problems.iter().for_each(|problem| tracing::error!("{problem}"));
+    tracing::error!("{}: no gate, and only exclusions are heeded; correct it and restart", config::REFUSED);
+    (settings, Notifier::new().with_note(config::REFUSED))
 }
 
 /// The real machine.
@@ -109,15 +124,6 @@ impl Machine for Host {
             Work::Save(ledger) => self.saver.save(ledger),
         }
     }
-}
-
-/// Unreadable reads as a boot of its own, which only makes old notes worthless.
-fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.map(|id| id.trim().to_owned()).unwrap_or_else(|error| {
-        tracing::warn!("the boot id cannot be read: {error}");
-        String::new()
-    })
 }
 
 /// Signals as the loop wants them. A name taken by somebody else is a stop too.

@@ -1,8 +1,8 @@
 //! Carrying out what the engine decided: one task an operation, each with its deadline, each ending in an input.
 //!
 //! Whatever can wait for storage is a child process. An exit code is passed on as a hint and never believed: the next
-//! observation tells what happened. A new LVM command or login is not begun while the system is going down; that is
-//! looked up just before each, since no signal tells us before our own turn to stop.
+//! observation tells what happened. A new LVM command or login is not begun while the system is going down, but for the
+//! closing stamp; that is looked up just before each, since no signal tells us before our own turn to stop.
 
 mod read;
 
@@ -11,8 +11,9 @@ pub use read::Readers;
 use mirrorkeeper_core::ids::{OpId, TargetKey};
 use mirrorkeeper_core::input::Input;
 use mirrorkeeper_core::op::{OnDeadline, Op, OpResult};
-use mirrorkeeper_sys::child::{self, Limits, Outcome};
-use mirrorkeeper_sys::{Error, Roots, probe, sysfs};
+use mirrorkeeper_sys::child::{self, Ended, Limits, Outcome};
+use mirrorkeeper_sys::probe::{self, Verb};
+use mirrorkeeper_sys::{Error, Roots, sysfs};
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -71,8 +72,10 @@ impl Executor {
                 Ok(request) => self.run(id, &op, probe::argv(), Some(request)).await,
                 Err(error) => self.report(id, OpResult::Failed(error.to_string())).await,
             },
-            Op::Rescan { disk } => self.run(id, &op, probe::rescan_argv(disk), None).await,
-            _ => self.run(id, &op, op.argv().unwrap_or_default(), None).await,
+            _ => {
+                let argv = verb(&op).map(|verb| verb.argv()).or_else(|| op.argv());
+                self.run(id, &op, argv.unwrap_or_default(), None).await;
+            }
         }
     }
 
@@ -84,13 +87,7 @@ impl Executor {
         while let Some(outcome) = child.next().await {
             log(op, &outcome, started.elapsed());
             let result = match outcome {
-                Outcome::Ended(ended) if matches!(op, Op::Probe { .. }) && ended.code == 0 => {
-                    match probe::answer(&ended.stdout) {
-                        Ok(answers) => OpResult::Probed(answers),
-                        Err(error) => OpResult::Failed(error.to_string()),
-                    }
-                }
-                Outcome::Ended(ended) => OpResult::Exit { code: ended.code, last_line: ended.last_line() },
+                Outcome::Ended(ended) => result(op, &ended),
                 Outcome::TimedOut => OpResult::TimedOut,
                 Outcome::NotStarted(why) => OpResult::Failed(why),
             };
@@ -119,9 +116,44 @@ impl Executor {
     }
 }
 
-/// Whether the operation is the start of something, rather than a look or a setting that makes things safer.
+/// What our own executable does in a child, since it may wait for a disk.
+fn verb(op: &Op) -> Option<Verb> {
+    match op {
+        Op::Rescan { disk } => Some(Verb::Rescan(disk.clone())),
+        Op::SetRunning { disk } => Some(Verb::Running(disk.clone())),
+        Op::Flush { devices, .. } => Some(Verb::Flush(devices.clone())),
+        Op::Register { disk, key, .. } => Some(Verb::Register(disk.clone(), *key)),
+        Op::Unregister { disk, key, .. } => Some(Verb::Unregister(disk.clone(), *key)),
+        _ => None,
+    }
+}
+
+/// What the end of a child means for the operation that it was. Our own say more than an exit code.
+fn result(op: &Op, ended: &Ended) -> OpResult {
+    let answer = match op {
+        Op::Probe { .. } if ended.code == 0 => probe::answer(&ended.stdout).map(OpResult::Probed),
+        Op::Register { .. } | Op::Unregister { .. } if ended.code == 0 => {
+            probe::registration(&ended.stdout).map(OpResult::Registered)
+        }
+        Op::SetRunning { .. } if ended.code == 0 => Ok(OpResult::Wrote),
+        _ => Ok(OpResult::Exit { code: ended.code, last_line: ended.last_line() }),
+    };
+    answer.unwrap_or_else(|error| OpResult::Failed(error.to_string()))
+}
+
+/// Whether the operation is the start of something, rather than a look, a setting that makes things safer, or what is
+/// put on record before the end: the closing stamp and its flush.
 fn begins_something(op: &Op) -> bool {
-    op.writes_vg().is_some() || matches!(op, Op::Login { .. } | Op::StartIscsid | Op::UpdateNode { .. })
+    match op {
+        Op::Stamp { .. } => false,
+        Op::Login { .. }
+        | Op::StartIscsid
+        | Op::UpdateNode { .. }
+        | Op::SetRunning { .. }
+        | Op::Register { .. }
+        | Op::Unregister { .. } => true,
+        _ => op.writes_vg().is_some(),
+    }
 }
 
 /// `stopping` from the moment `shutdown.target` is queued, long before this service is told to stop. Where there is no

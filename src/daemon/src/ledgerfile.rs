@@ -20,7 +20,8 @@ use tokio::sync::{mpsc, watch};
 /// Name of the file.
 const NAME: &str = "ledger.json";
 
-/// More than this is not a ledger. A mirror takes about 1 KiB, so this is ten thousand mirrors and more.
+/// More than this is not a ledger. A mirror takes 4 KiB at most, so this is four thousand mirrors with all that could ever
+/// happen to them.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// How long a save may take before the engine is told that it fails. A loaded disk takes a second or two for an fsync;
@@ -133,7 +134,8 @@ fn parse(text: &[u8]) -> Result<Ledger, String> {
 /// The step that failed. The ledger that was there before is then still whole, unless only the last fsync failed.
 pub fn save(dir: &Path, ledger: &Ledger) -> Result<(), LedgerError> {
     let (path, temp) = (dir.join(NAME), dir.join(format!("{NAME}.new")));
-    let mut text = serde_json::to_vec_pretty(ledger)
+    // In one line: set out for reading, a mirror with all its incidents would take more than its 4 KiB.
+    let mut text = serde_json::to_vec(ledger)
         .map_err(|e| LedgerError::Content { path: path.clone(), why: format!("cannot be put into JSON: {e}") })?;
     text.push(b'\n');
     make(dir)?;

@@ -6,11 +6,14 @@
 pub mod bus;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod daemon;
 pub mod execute;
+pub mod identity;
 pub mod journal;
 pub mod ledgerfile;
 pub mod link;
+pub mod offline;
 pub mod publish;
 pub mod reactor;
 pub mod sense;

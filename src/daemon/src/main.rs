@@ -1,11 +1,14 @@
-//! `mirrorkeeperd`: reads the command line, prepares the process, and runs the loop.
+//! `mirrorkeeperd`: reads the command line, prepares the process, and runs the loop or what was asked for instead.
 
 use anyhow::{Context, Result};
 use mirrorkeeper_sys::{Roots, probe};
 use mirrorkeeperd::cli::{Cli, Command, HELP};
+use mirrorkeeperd::config::{self, Config};
+use mirrorkeeperd::offline::{self, Host, Report, Task};
 use mirrorkeeperd::{daemon, journal, survive};
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -20,6 +23,8 @@ fn main() -> ExitCode {
             Ok(Command::Help) => write!(std::io::stdout(), "{HELP}").context("print"),
             Ok(Command::Version) => writeln!(std::io::stdout(), "mirrorkeeperd {VERSION}").context("print"),
             Ok(Command::Run(cli)) => run(cli),
+            Ok(Command::PrintConfig(cli)) => return print_config(&cli),
+            Ok(Command::Offline(task, cli)) => return offline(task, &cli),
             Err(error) => Err(error).context("--help shows the options"),
         },
     };
@@ -30,6 +35,39 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The values on standard output, what is wrong on standard error.
+fn print_config(cli: &Cli) -> ExitCode {
+    let config = Config::load(&cli.config);
+    let _ = std::io::stdout().write_all(config.render().as_bytes());
+    if config.problems.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    config.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    eprintln!("mirrorkeeperd: {}", config::REFUSED);
+    ExitCode::FAILURE
+}
+
+/// How long a task may take in all. Package managers and a boot wait for it; on a healthy machine it takes seconds.
+const TASK: Duration = Duration::from_secs(50);
+
+fn offline(task: Task, cli: &Cli) -> ExitCode {
+    let report = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let report = runtime.block_on(async { offline::run(task, &cli.state_dir, &mut Host::new(TASK)).await });
+            runtime.shutdown_background();
+            report
+        }
+        Err(error) => Report { lines: vec![format!("start the runtime: {error}")], failed: true },
+    };
+    for line in &report.lines {
+        let _ =
+            if report.failed { writeln!(std::io::stderr(), "{line}") } else { writeln!(std::io::stdout(), "{line}") };
+    }
+    // A unit that asks whether there are gated mirrors goes on when nobody knows.
+    let good = if task == Task::Gated { !report.lines.is_empty() } else { !report.failed };
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(cli: Cli) -> Result<()> {

@@ -28,9 +28,9 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// fifty uevents) costs one reading more. Well below the contract's 10 ms from event to signal plus one such burst.
 const LOOK_GAP: Duration = Duration::from_millis(20);
 
-/// How long a stop waits for the ledger. The file is a few kilobytes; a root disk that needs longer is stuck, and systemd
-/// waits for us.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a stop waits for the engine to put on record what it must: 5 s for the closing stamp, and as much each for its
+/// flush and for the ledger. Who needs longer is stuck, and systemd waits for us: TimeoutStopSec= is longer than this.
+const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// Why the loop was woken from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,9 @@ pub struct Reactor<B, M> {
     saves: (u64, u64),
     gaps: Vec<String>,
     stop_by: Option<Mono>,
+    /// The engine is done with what it does before the end. It may be before our own turn to stop has come, when an
+    /// operation found the system stopping; then it goes on looking until then.
+    stopped: bool,
 }
 
 impl<B: Brain, M: Machine> Reactor<B, M> {
@@ -142,10 +145,11 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
             saves: (0, 0),
             gaps: Vec::new(),
             stop_by: None,
+            stopped: false,
         }
     }
 
-    /// Turns until a signal stops it and the ledger is safe.
+    /// Turns until a signal stops it and the engine has put everything on record, or the time for that is over.
     pub async fn run(mut self) {
         loop {
             let now = self.machine.now().mono;
@@ -225,9 +229,14 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
         }
     }
 
+    /// A leg lost after the engine was done is saved all the same.
     fn is_over(&self, now: Mono) -> bool {
-        let saved = self.saves.1 >= self.saves.0;
-        self.stop_by.is_some_and(|by| saved || now >= by)
+        let Some(by) = self.stop_by else { return false };
+        let done = self.stopped && self.saves.1 >= self.saves.0;
+        if !done && now >= by {
+            tracing::warn!("not everything could be put on record within {} s", STOP_GRACE.as_secs());
+        }
+        done || now >= by
     }
 
     fn request(&mut self, Request { command, reply }: Request) {
@@ -274,6 +283,7 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
                     let _ = asker.send(answer);
                 }
             }
+            Effect::Stopped => self.stopped = true,
             Effect::Anomaly(what) => tracing::error!("refused by the safety check: {what}"),
         }
     }

@@ -26,6 +26,7 @@ pub struct Notifier {
     observed: bool,
     ready: bool,
     status: String,
+    note: &'static str,
 }
 
 impl Notifier {
@@ -40,7 +41,13 @@ impl Notifier {
     }
 
     fn with(send: Sink, watchdog: bool) -> Self {
-        Self { send, watchdog, fed_at: None, observed: false, ready: false, status: String::new() }
+        Self { send, watchdog, fed_at: None, observed: false, ready: false, status: String::new(), note: "" }
+    }
+
+    /// Adds something to every status line.
+    #[must_use]
+    pub fn with_note(self, note: &'static str) -> Self {
+        Self { note, ..self }
     }
 
     /// The kernel was read for the first time.
@@ -68,13 +75,16 @@ impl Notifier {
         if self.ready && !bus {
             status.push_str(" (no bus)");
         }
+        if !self.note.is_empty() {
+            status.push_str(&format!(" ({})", self.note));
+        }
         if self.ready && status != self.status {
             (self.send)(&[NotifyState::Status(&status)]);
             self.status = status;
         }
     }
 
-    /// SIGHUP: there is no configuration to read yet, but `systemctl reload` waits for this pair.
+    /// SIGHUP: the configuration is read at start only, but `systemctl reload` waits for this pair.
     pub fn reloaded(&mut self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => (self.send)(&[NotifyState::Reloading, now]),

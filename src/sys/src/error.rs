@@ -49,6 +49,14 @@ pub enum Error {
         /// Value found.
         found: String,
     },
+    /// Some of several could not be done; the rest was.
+    #[error("{what}: {}", failed.join("; "))]
+    NotAll {
+        /// What was tried.
+        what: &'static str,
+        /// What came back for each that failed.
+        failed: Vec<String>,
+    },
     /// Text or bytes that are not what their format promises.
     #[error("{what}: {why}")]
     Malformed {

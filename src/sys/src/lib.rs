@@ -4,6 +4,7 @@
 //! here decides anything, and nothing that can wait for storage runs in the caller's process: LVM, iscsiadm and reads
 //! of block devices are children with a deadline ([`child`], [`probe`]).
 
+mod blockdev;
 mod bytes;
 pub mod child;
 pub mod dm;
@@ -14,6 +15,7 @@ pub mod netlink;
 pub mod observe;
 pub mod probe;
 mod process;
+pub mod scsi;
 pub mod sysfs;
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@ pub mod raid;
 pub mod view;
 
 use machine::{Machine, SECOND};
-use mirrorkeeper_core::engine::{Engine, LedgerFound};
+use mirrorkeeper_core::engine::{Engine, Host, LedgerFound};
 use mirrorkeeper_core::ids::{LvUuid, OpId, TargetKey};
 use mirrorkeeper_core::input::{Command, Effect, Input, Refusal, Reply};
 use mirrorkeeper_core::ledger::Ledger;
@@ -83,6 +83,8 @@ pub struct Bench {
     pub wakes: usize,
     /// Effects so far that leave a trace.
     pub effects: usize,
+    /// The engine said that stopping is done.
+    pub stopped: bool,
     /// The daemon dies just before this effect.
     pub crash_at: Option<usize>,
     engine: Engine,
@@ -93,6 +95,15 @@ pub struct Bench {
     writers: Vec<(u32, OpId)>,
     wake: u64,
     log: VecDeque<String>,
+}
+
+/// Without stamps and registrations, which this model does not know.
+fn settings() -> Settings {
+    Settings { stamp_interval: std::time::Duration::ZERO, ..Settings::default() }
+}
+
+fn host(boot: &str) -> Host {
+    Host { boot_id: boot.to_owned(), machine_id: "machine".to_owned() }
 }
 
 impl Bench {
@@ -116,8 +127,9 @@ impl Bench {
             saves: 0,
             wakes: 0,
             effects: 0,
+            stopped: false,
             crash_at: None,
-            engine: Engine::new(Settings::default(), LedgerFound::Absent, "boot-1"),
+            engine: Engine::new(settings(), LedgerFound::Absent, host("boot-1")),
             ledger: None,
             unsaved: false,
             run: 0,
@@ -297,6 +309,7 @@ impl Bench {
                 self.events.push(event);
             }
             Effect::Reply(_, reply) => self.replies.push(reply),
+            Effect::Stopped => self.stopped = true,
             Effect::Anomaly(text) => {
                 self.note(format!("ANOMALY {text}"));
                 self.anomalies.push(text);
@@ -349,7 +362,7 @@ impl Bench {
         self.crash_at = None;
         self.unsaved = false;
         let found = self.ledger.clone().map_or(LedgerFound::Absent, |ledger| LedgerFound::Good(Box::new(ledger)));
-        self.engine = Engine::new(Settings::default(), found, boot);
+        self.engine = Engine::new(settings(), found, host(boot));
         self.feed(Input::Tick);
     }
 

@@ -6,6 +6,7 @@ use super::raid::Raid;
 use mirrorkeeper_core::ids::{DevNo, LvmUuid, PvUuid};
 use mirrorkeeper_core::observation::*;
 use mirrorkeeper_core::op::ProbeTarget;
+use std::collections::BTreeSet;
 
 /// First superblock's distance from the data area, and the distance between LVs.
 const EXTENT: u64 = 4 << 20;
@@ -25,6 +26,7 @@ impl Machine {
                 wwid: String::new(),
                 sectors_written: s.sectors,
                 partitions: Vec::new(),
+                write_cache: String::new(),
             };
             Some(SessionObs {
                 sid: s.sid,
@@ -119,13 +121,14 @@ impl Machine {
         });
         let Some(server) = place else {
             let identity = ProbedIdentity::Unreadable("EIO".into());
-            return LegProbe { identity, size: 0, superblocks: Vec::new() };
+            return LegProbe { identity, size: 0, superblocks: Vec::new(), registration: unknown() };
         };
         let host = &self.servers[server];
-        let (pv, vg, seqno) = (Self::pv(server), Some(Self::vg()), Some(self.seqno));
+        let pv = Self::pv(server);
+        let text = |vg| Some(VgText { vg, seqno: self.seqno, missing: BTreeSet::new(), stamps: BTreeSet::new() });
         let identity = match host.content {
-            Content::Own => ProbedIdentity::Pv { pv, vg, seqno },
-            Content::OtherPv => ProbedIdentity::Pv { pv: uuid("pvx"), vg: Some(uuid("vgx")), seqno },
+            Content::Own => ProbedIdentity::Pv { pv, metadata: text(Self::vg()) },
+            Content::OtherPv => ProbedIdentity::Pv { pv: uuid("pvx"), metadata: text(uuid("vgx")) },
             Content::Blank => ProbedIdentity::Blank,
             Content::Foreign => ProbedIdentity::Foreign,
         };
@@ -134,7 +137,8 @@ impl Machine {
             Content::Blank => ProbedSuperblock::Blank,
             _ => ProbedSuperblock::Foreign,
         };
-        LegProbe { identity, size: host.size, superblocks: target.superblocks.iter().map(superblock).collect() }
+        let superblocks = target.superblocks.iter().map(superblock).collect();
+        LegProbe { identity, size: host.size, superblocks, registration: unknown() }
     }
 
     fn superblock(&self, server: usize, offset: u64) -> ProbedSuperblock {
@@ -152,6 +156,10 @@ impl Machine {
             disk_recovery_offset: u64::MAX,
         })
     }
+}
+
+fn unknown() -> Registration {
+    Registration::Unknown("not in this model".into())
 }
 
 fn dm(name: String, uuid: String, minor: u32, suspended: bool, target: DmTarget, deps: Vec<DevNo>) -> DmObs {
@@ -240,6 +248,7 @@ fn lv(name: &str, id: LvmUuid, segtype: &str, devices: Vec<String>, extents: Vec
             monitor: "monitored".into(),
         }],
         extents,
+        autoactivation: true,
     }
 }
 

@@ -2,13 +2,15 @@
 
 use crate::bench::machine::{A, B, Machine, SECOND, uuid};
 use mirrorkeeper_core::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
-use mirrorkeeper_core::ledger::{Cause, Ledger, Stage, TargetRecord, Trust};
+use mirrorkeeper_core::ledger::{Cause, Ledger, Loss, Stage, TargetRecord, Trust};
+use mirrorkeeper_core::notes::Looks;
 use mirrorkeeper_core::observation::{KernelView, LegHealth, ScsiState, VgObs};
 use mirrorkeeper_core::op::{LogKind, LvRef, Op, ProbeTarget, VgRef};
 use mirrorkeeper_core::plan::{self, ProbeRun, Situation};
 use mirrorkeeper_core::safety;
 use mirrorkeeper_core::session::Targets;
 use mirrorkeeper_core::settings::Settings;
+use mirrorkeeper_core::stamp::Stamps;
 use mirrorkeeper_core::time::{Mono, Now, Wall};
 use mirrorkeeper_core::topology::{self, Mirror};
 use mirrorkeeper_core::trust::{self, Evidence};
@@ -31,8 +33,17 @@ impl Stand {
         let (kernel, vgs) = (machine.kernel_view(false), vgs(&machine));
         let mirrors = topology::join(&kernel, &vgs, &ledger);
         let (none, nobody) = (BTreeSet::new(), BTreeSet::new());
-        let evidence =
-            Evidence { mirrors: &mirrors, broken: &nobody, watched: &none, steady: &none, reported: true, at: Wall(1) };
+        let evidence = Evidence {
+            mirrors: &mirrors,
+            broken: &nobody,
+            watched: &none,
+            steady: &none,
+            reported: true,
+            vgs: &vgs,
+            events: &BTreeMap::new(),
+            settings: &Settings::default(),
+            at: Wall(1),
+        };
         trust::judge(&mut ledger, evidence);
         assert_eq!(ledger.mirrors.len(), 2);
         Self { machine, ledger, probe_age: 0, reported: true, doctor: |_, _| {} }
@@ -41,7 +52,7 @@ impl Stand {
     /// A leg is in doubt.
     fn doubt(mut self, lv: &str, server: usize, stage: Stage) -> Self {
         let record = self.ledger.mirrors.get_mut(&uuid(lv)).unwrap();
-        let trust = Trust::Suspect { cause: Cause::Lost, since: Wall(1), stage };
+        let trust = Trust::Suspect { cause: Cause::Lost, since: Wall(1), stage, loss: Loss::default() };
         record.legs.get_mut(&Machine::pv(server)).unwrap().trust = trust;
         self
     }
@@ -76,10 +87,11 @@ impl Stand {
             let offset = |lv: &LvUuid| mirrors[lv].leg(&pv)?.superblock;
             let superblocks = order.get(&pv).into_iter().flatten().filter_map(offset).collect();
             let device = kernel.pv_links.get(&pv).map_or_else(String::new, |link| link.name.clone());
-            (pv.clone(), self.machine.probe(&ProbeTarget { pv, device, superblocks }))
+            (pv.clone(), self.machine.probe(&ProbeTarget { pv, device, superblocks, disk: String::new() }))
         });
         let at = Mono(self.machine.now - self.probe_age * SECOND);
-        let probes: BTreeMap<VgUuid, ProbeRun> = [(Machine::vg(), ProbeRun { at, order, legs: legs.into() })].into();
+        let probes: BTreeMap<VgUuid, ProbeRun> =
+            [(Machine::vg(), ProbeRun { at, order, event_nrs: BTreeMap::new(), legs: legs.into() })].into();
         let steady: BTreeSet<LvUuid> = mirrors.keys().cloned().collect();
         safety::check(
             op,
@@ -97,6 +109,11 @@ impl Stand {
                 scrubs: &BTreeMap::new(),
                 probes: &probes,
                 hurry: &BTreeSet::new(),
+                asked: &BTreeSet::new(),
+                looks: &Looks::default(),
+                stamps: &Stamps::default(),
+                stamping: &BTreeMap::new(),
+                machine_id: "machine",
             },
         )
     }

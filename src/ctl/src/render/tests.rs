@@ -1,7 +1,7 @@
 //! What `mirrorkeeper status` prints, whole.
 
 use super::*;
-use mirrorkeeper_client::Manager;
+use mirrorkeeper_client::{Manager, Value};
 
 fn target_on(host: u8, state: &str, disks: &[&str]) -> (String, Target) {
     let target = Target {
@@ -64,7 +64,7 @@ fn healthy() -> Status {
 #[test]
 fn all_is_well() {
     assert_eq!(
-        status(&healthy(), Some(80)),
+        status(&healthy(), &[], 0, Some(80)),
         "\
 10.0.0.1
 └─ iqn.2026-01.org.example:1  logged-in, timeout 10 s (quick)
@@ -90,7 +90,7 @@ fn a_lost_and_a_rebuilding_leg_and_one_that_is_on_no_target() {
     let mut world = healthy();
     world.targets.insert(path(2), target_on(2, "blocked", &[]).1);
     let a = world.mirrors.get_mut("vg0/a").unwrap();
-    (a.state, a.copies_in_sync, a.hold) = ("degraded".to_owned(), 1, "split-brain".to_owned());
+    (a.state, a.copies_in_sync, a.hold) = ("degraded".to_owned(), 1, "vg-incomplete".to_owned());
     a.hold_details.insert("events".to_owned(), Value::Uint(32));
     a.hold_details.insert("until".to_owned(), Value::Uint(1));
     a.legs[1] = leg_on(&path(2), "", "missing", 1.0);
@@ -101,7 +101,7 @@ fn a_lost_and_a_rebuilding_leg_and_one_that_is_on_no_target() {
     (world.manager.mirrors_redundant, world.manager.targets_logged_in) = (0, 1);
     (world.manager.paused, world.manager.pause_reason) = (true, "disk swap".to_owned());
     assert_eq!(
-        status(&world, Some(80)),
+        status(&world, &[], 0, Some(80)),
         "\
 10.0.0.1
 └─ iqn.2026-01.org.example:1  logged-in, timeout 10 s (quick)
@@ -115,8 +115,10 @@ on no known target
 └─ vg0/b  rebuilding 43.1 % on /dev/nvme0n1
 
 vg0/a  raid1 10.0 GiB: degraded, 1 of 2 copies in sync
-  held: split-brain
+  held: vg-incomplete
     events: 32
+  Another PV of the volume group is missing, and LVM refuses the step until it
+  is back. Bring back its server.
 vg0/b  raid1 10.0 GiB: resyncing, 1 of 2 copies in sync
   recover 43.1 %, 20.0 MiB/s, 12 min left
 0 of 2 mirrors redundant, 1 of 2 targets logged in.
@@ -127,7 +129,7 @@ Healing is paused: disk swap
 
 #[test]
 fn nothing_there() {
-    assert_eq!(status(&Status::default(), Some(80)), "No mirrored volumes.\n");
+    assert_eq!(status(&Status::default(), &[], 0, Some(80)), "No mirrored volumes.\n");
 }
 
 #[test]
@@ -135,9 +137,9 @@ fn a_terminal_gets_no_long_lines_and_no_control_characters() {
     let mut world = healthy();
     let target = world.targets.get_mut(&path(1)).unwrap();
     (target.iqn, target.last_error) = (format!("iqn.{}", "x".repeat(300)), "\x1b[2J".to_owned());
-    let terminal = status(&world, Some(80));
+    let terminal = status(&world, &[], 0, Some(80));
     assert!(terminal.lines().all(|line| line.chars().count() <= 80), "{terminal}");
-    let pipe = status(&world, None);
+    let pipe = status(&world, &[], 0, None);
     assert!(pipe.contains(&"x".repeat(300)), "a pipe gets the whole name");
     assert!(!pipe.contains('\x1b'));
 }
@@ -148,4 +150,45 @@ fn only_partitions_of_a_disk_are_on_it() {
     for (device, expected) in cases {
         assert_eq!(is_on(device, "/dev/sda"), expected, "{device:?}");
     }
+}
+
+#[test]
+fn a_hold_that_needs_a_person_comes_with_evidence_and_the_command_that_ends_it() {
+    let mut world = healthy();
+    let a = world.mirrors.get_mut("vg0/a").unwrap();
+    a.hold = "split-brain".to_owned();
+    a.legs[0].details.insert("events".to_owned(), Value::Uint(29));
+    let text = status(&world, &[], 0, Some(80));
+    let lines: Vec<_> = text.lines().collect();
+    let held = lines.iter().position(|line| *line == "  held: split-brain").unwrap();
+    assert!(lines[held + 1].starts_with("  Legs were written apart"), "{text}");
+    assert!(text.contains("  events            29                        -\n"), "{text}");
+    assert!(text.contains("  to end it: mirrorkeeper resolve vg0/a --keep PV_UUID\n"), "{text}");
+
+    world.mirrors.get_mut("vg0/a").unwrap().hold = "a-new-word".to_owned();
+    assert!(status(&world, &[], 0, None).contains("  held: a-new-word\n"));
+}
+
+#[test]
+fn bad_mounts_are_named_before_the_sum() {
+    let warnings = ["/etc/fstab:4: /srv is on vg0/a, without nofail".to_owned()];
+    let text = status(&healthy(), &warnings, 0, Some(80));
+    let end = "
+Mounts that would spoil a boot with a server down (README, section Boot):
+  /etc/fstab:4: /srv is on vg0/a, without nofail
+2 of 2 mirrors redundant, 2 of 2 targets logged in.
+";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn a_plan_shows_why_not_and_what() {
+    let step = |code: &str, why: &str, argv: &[&str]| PlannedStep {
+        code: code.to_owned(),
+        why: why.to_owned(),
+        argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+    };
+    let steps = [step("hold", "settling", &[]), step("check", "leg\non probation", &["lvm", "lvchange"])];
+    assert_eq!(plan(&steps), "hold: settling\ncheck: leg?on probation\n  lvm lvchange\n");
+    assert_eq!(plan(&[]), "nothing to do\n");
 }

@@ -42,6 +42,9 @@ impl From<Refusal> for CallError {
             Refusal::NotManaged(message) => ("org.mirrorkeeper1.Error.NotManaged", message),
             Refusal::Held(message) => ("org.mirrorkeeper1.Error.Held", message),
             Refusal::Busy(message) => ("org.mirrorkeeper1.Error.Busy", message),
+            Refusal::NotHeld(message) => ("org.mirrorkeeper1.Error.NotHeld", message),
+            Refusal::LegMissing(message) => ("org.mirrorkeeper1.Error.LegMissing", message),
+            Refusal::NotInactive(message) => ("org.mirrorkeeper1.Error.NotInactive", message),
         };
         Self { name, message }
     }
@@ -83,6 +86,9 @@ mod tests {
             (Refusal::NotManaged(why()), "org.mirrorkeeper1.Error.NotManaged"),
             (Refusal::Held(why()), "org.mirrorkeeper1.Error.Held"),
             (Refusal::Busy(why()), "org.mirrorkeeper1.Error.Busy"),
+            (Refusal::NotHeld(why()), "org.mirrorkeeper1.Error.NotHeld"),
+            (Refusal::LegMissing(why()), "org.mirrorkeeper1.Error.LegMissing"),
+            (Refusal::NotInactive(why()), "org.mirrorkeeper1.Error.NotInactive"),
         ] {
             let error = CallError::from(refusal);
             assert_eq!((error.name().as_str(), error.description()), (name, Some("why")));

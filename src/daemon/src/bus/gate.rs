@@ -12,7 +12,7 @@ use mirrorkeeper_core::input::{Command, Reply};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath};
@@ -54,12 +54,27 @@ impl Gate {
         call: &Header<'_>,
         command: impl FnOnce(u32) -> Result<Command, CallError>,
     ) -> Result<Reply, CallError> {
-        let _permit = self
-            .permits
-            .try_acquire()
-            .map_err(|_| CallError::limits_exceeded(format!("{CALLS} calls are under way already; try again later")))?;
+        let _permit = self.permit()?;
         let uid = self.authority.allow(connection, call).await?;
-        let answer = timeout(ANSWER, self.link.ask(command(uid)?)).await;
+        self.put(command(uid)?).await
+    }
+
+    /// Asks what anybody may know. A permit is needed all the same.
+    ///
+    /// # Errors
+    /// `LimitsExceeded`, `Timedout`, or what the engine refuses it with.
+    pub async fn consult(&self, command: Command) -> Result<Reply, CallError> {
+        let _permit = self.permit()?;
+        self.put(command).await
+    }
+
+    fn permit(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        let full = |_| CallError::limits_exceeded(format!("{CALLS} calls are under way already; try again later"));
+        self.permits.try_acquire().map_err(full)
+    }
+
+    async fn put(&self, command: Command) -> Result<Reply, CallError> {
+        let answer = timeout(ANSWER, self.link.ask(command)).await;
         let answer = answer.map_err(|_| CallError::timed_out(format!("no answer within {} s", ANSWER.as_secs())))?;
         Ok(answer??)
     }
@@ -75,7 +90,7 @@ impl Gate {
         command: impl FnOnce(u32) -> Result<Command, CallError>,
     ) -> Result<OwnedObjectPath, CallError> {
         match self.ask(connection, call, command).await? {
-            Reply::Done => Ok(path::none()),
+            Reply::Done | Reply::Plan(_) => Ok(path::none()),
             Reply::Job(id) => {
                 let mut jobs = self.jobs.clone();
                 let _ = timeout(JOB_SHOWN, jobs.wait_for(|shown| shown.contains(&id))).await;

@@ -82,6 +82,16 @@ impl Manager {
         self.gate.ask(connection, &call, |_| Ok(Command::Rescan)).await.map(drop)
     }
 
+    #[zbus(out_args("job"))]
+    async fn forget(
+        &self,
+        vg: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<OwnedObjectPath, CallError> {
+        self.gate.ask_for_job(connection, &call, |uid| Ok(Command::Forget { vg: vg.to_owned(), uid })).await
+    }
+
     #[zbus(out_args("mirror"))]
     fn get_mirror(&self, name: &str) -> Result<OwnedObjectPath, CallError> {
         let snapshot = self.view.borrow();

@@ -3,8 +3,8 @@
 use super::error::CallError;
 use super::gate::Gate;
 use super::{Exported, path, wire};
-use mirrorkeeper_core::ids::LvUuid;
-use mirrorkeeper_core::input::{Command, Refusal};
+use mirrorkeeper_core::ids::{LvUuid, PvUuid};
+use mirrorkeeper_core::input::{Command, PlannedStep, Refusal, Reply};
 use mirrorkeeper_core::observation::SyncAction;
 use mirrorkeeper_core::snapshot::{LegView, MirrorView};
 use std::collections::HashMap;
@@ -15,6 +15,9 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 /// PV UUID, device, target, state, ratio in sync, details: `(ssosda{sv})`.
 type WireLeg = (String, String, OwnedObjectPath, String, f64, HashMap<String, OwnedVariant>);
 
+/// Step code, why, argv: `(ssas)`.
+type WireStep = (String, String, Vec<String>);
+
 /// A mirror object. Its path comes from the name on the bus, which is the key in the snapshot.
 pub struct Mirror {
     view: watch::Receiver<(String, MirrorView)>,
@@ -24,6 +27,12 @@ pub struct Mirror {
 impl Mirror {
     fn show<T>(&self, value: impl FnOnce(&MirrorView) -> T) -> T {
         value(&self.view.borrow().1)
+    }
+
+    /// What a request names the mirror by.
+    fn lv(&self) -> Result<LvUuid, CallError> {
+        let unknown = |error| Refusal::NotManaged(format!("its LVM UUID is not known yet: {error}"));
+        Ok(self.show(|m| LvUuid::parse(&m.uuid)).map_err(unknown)?)
     }
 }
 
@@ -170,13 +179,50 @@ impl Mirror {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
-        let uuid = self.show(|m| m.uuid.clone());
-        let command = |uid| match LvUuid::parse(&uuid) {
-            Ok(mirror) => Ok(Command::Heal { mirror, uid }),
-            Err(error) => Err(Refusal::NotManaged(format!("its LVM UUID is not known yet: {error}")).into()),
+        let mirror = self.lv();
+        self.gate.ask_for_job(connection, &call, |uid| Ok(Command::Heal { mirror: mirror?, uid })).await
+    }
+
+    #[zbus(out_args("steps"))]
+    async fn plan_heal(&self) -> Result<Vec<WireStep>, CallError> {
+        match self.gate.consult(Command::PlanHeal { mirror: self.lv()? }).await? {
+            Reply::Plan(steps) => Ok(steps.iter().map(wire_step).collect()),
+            Reply::Done | Reply::Job(_) => Ok(Vec::new()),
+        }
+    }
+
+    #[zbus(out_args("job"))]
+    async fn resolve(
+        &self,
+        keep_pv_uuid: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<OwnedObjectPath, CallError> {
+        let mirror = self.lv();
+        let no_uuid = |error| {
+            let why = format!("keep_pv_uuid {keep_pv_uuid:?} is no PV UUID ({error}); Legs has the UUIDs");
+            CallError::from(Refusal::InvalidArgument(why))
+        };
+        let command = |uid| {
+            let keep = PvUuid::parse(keep_pv_uuid).map_err(no_uuid)?;
+            Ok(Command::Resolve { mirror: mirror?, keep, uid })
         };
         self.gate.ask_for_job(connection, &call, command).await
     }
+
+    #[zbus(out_args("job"))]
+    async fn activate(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<OwnedObjectPath, CallError> {
+        let mirror = self.lv();
+        self.gate.ask_for_job(connection, &call, |uid| Ok(Command::Activate { mirror: mirror?, uid })).await
+    }
+}
+
+fn wire_step(step: &PlannedStep) -> WireStep {
+    (step.code.to_owned(), wire::text(&step.why), step.argv.iter().map(|word| wire::text(word)).collect())
 }
 
 fn wire_leg(leg: &LegView) -> WireLeg {

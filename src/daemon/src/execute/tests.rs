@@ -2,7 +2,9 @@
 
 use super::*;
 use mirrorkeeper_core::ids::{LvmUuid, TargetKey};
-use tokio::net::TcpListener;
+use mirrorkeeper_core::observation::Registration;
+use mirrorkeeper_core::op::{LvRef, VgRef};
+use tokio::net::{TcpListener, TcpSocket};
 
 fn executor() -> (Executor, mpsc::Receiver<Input>) {
     let (results, inputs) = mpsc::channel(8);
@@ -14,12 +16,20 @@ fn target(portal: &str, iface: &str) -> TargetKey {
     TargetKey { iqn: "iqn.x:a".into(), portal: portal.into(), iface: iface.into() }
 }
 
+/// A port that is taken and not listened on: a free one might be somebody's before it is tried.
+fn dead_portal() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let portal = socket.local_addr().unwrap().to_string();
+    (socket, portal)
+}
+
 #[tokio::test]
 async fn a_portal_that_refuses_is_no_answer_and_one_that_listens_is() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let portal = listener.local_addr().unwrap().to_string();
     assert_eq!(portal_answers(&target(&portal, "default")).await, Ok(()));
-    drop(listener);
+    let (_taken, portal) = dead_portal();
     let why = portal_answers(&target(&portal, "default")).await.unwrap_err();
     assert!(why.starts_with(&format!("connect to {portal}: ")), "{why}");
     assert_eq!(portal_answers(&target(&portal, "eth7")).await, Ok(()));
@@ -27,9 +37,7 @@ async fn a_portal_that_refuses_is_no_answer_and_one_that_listens_is() {
 
 #[tokio::test]
 async fn a_login_to_a_dead_portal_runs_no_command() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let portal = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let (_taken, portal) = dead_portal();
     let (executor, mut inputs) = executor();
     executor.start(OpId(1), Op::Login { target: target(&portal, "default") });
     let Some(Input::OpEnded(OpId(1), OpResult::NoAnswer(why))) = inputs.recv().await else {
@@ -47,14 +55,83 @@ async fn a_sysfs_write_to_a_session_that_is_gone_says_so() {
     assert!(why.contains("session9/recovery_tmo"), "{why}");
 }
 
+fn uuid() -> LvmUuid {
+    LvmUuid::parse("pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n").unwrap()
+}
+
+fn vg() -> VgRef {
+    VgRef { uuid: uuid(), name: "vg0".into() }
+}
+
+fn ended(code: i32, stdout: &[u8]) -> Ended {
+    Ended { code, stdout: stdout.into(), truncated: false, stderr: b"mirrorkeeperd: probe: why\n".into() }
+}
+
+#[test]
+fn only_what_is_put_on_record_or_looked_at_is_begun_while_the_system_stops() {
+    let (disk, key, seconds) = (|| "sda".to_owned(), 1, 5);
+    let lv = LvRef { uuid: uuid(), name: "r1".into() };
+    let begun = [
+        Op::Stamp { vg: vg(), add: 2, drop: vec![1] },
+        Op::Flush { vg: uuid(), devices: vec![disk()] },
+        Op::Probe { vg: uuid(), targets: Vec::new() },
+        Op::SetOffline { disk: disk() },
+        Op::SetRecoveryTmo { sid: 1, target: target("10.0.0.1:3260", "default"), seconds: Some(seconds) },
+        Op::Rescan { disk: disk() },
+        Op::Announce { disk: disk() },
+    ];
+    let not_begun = [
+        Op::Unstamp { vg: vg(), drop: vec![1] },
+        Op::RestoreMissing { vg: vg(), pv: uuid() },
+        Op::Activate { vg: vg(), lv: lv.clone(), degraded: true },
+        Op::SetAutoactivation { vg: vg(), lvs: vec![lv.clone()], on: true },
+        Op::Resume { vg: vg(), lv },
+        Op::Register { pv: uuid(), disk: disk(), key },
+        Op::Unregister { pv: uuid(), disk: disk(), key },
+        Op::SetRunning { disk: disk() },
+        Op::Login { target: target("10.0.0.1:3260", "default") },
+        Op::StartIscsid,
+    ];
+    begun.iter().for_each(|op| assert!(!begins_something(op), "{op:?}"));
+    not_begun.iter().for_each(|op| assert!(begins_something(op), "{op:?}"));
+}
+
+#[test]
+fn every_operation_has_a_command_or_is_done_right_here() {
+    let disk = || "sda".to_owned();
+    let of = |op: &Op| verb(op).map(|verb| verb.argv()).or_else(|| op.argv()).unwrap().join(" ");
+    let probe = "/proc/self/exe --probe";
+    let flush = Op::Flush { vg: uuid(), devices: vec![disk(), "sdb".into()] };
+    assert_eq!(of(&flush), format!("{probe} flush sda sdb"));
+    let register = Op::Register { pv: uuid(), disk: disk(), key: 0x2a };
+    assert_eq!(of(&register), format!("{probe} register sda 000000000000002a"));
+    let unregister = Op::Unregister { pv: uuid(), disk: disk(), key: 0x2a };
+    assert_eq!(of(&unregister), format!("{probe} unregister sda 000000000000002a"));
+    assert_eq!(of(&Op::SetRunning { disk: disk() }), format!("{probe} running sda"));
+    assert_eq!(of(&Op::Rescan { disk: disk() }), format!("{probe} rescan sda"));
+    assert!(of(&Op::Stamp { vg: vg(), add: 2, drop: vec![1] }).starts_with("lvm vgchange "));
+}
+
+#[test]
+fn the_end_of_our_own_children_says_more_than_an_exit_code() {
+    let register = Op::Register { pv: uuid(), disk: "sda".into(), key: 1 };
+    let json = br#"{"keys":{"generation":1,"keys":[1],"reserved":false,"persists":false}}"#;
+    let keys = Registration::Keys { generation: 1, keys: vec![1], reserved: false, persists: false };
+    assert_eq!(result(&register, &ended(0, json)), OpResult::Registered(keys));
+    assert!(matches!(result(&register, &ended(0, b"{")), OpResult::Failed(_)));
+    let exit = |code| OpResult::Exit { code, last_line: "mirrorkeeperd: probe: why".into() };
+    assert_eq!(result(&register, &ended(1, json)), exit(1));
+    let running = Op::SetRunning { disk: "sda".into() };
+    assert_eq!((result(&running, &ended(0, b"")), result(&running, &ended(1, b""))), (OpResult::Wrote, exit(1)));
+    let probe = Op::Probe { vg: uuid(), targets: Vec::new() };
+    assert_eq!(result(&probe, &ended(0, b"{}")), OpResult::Probed(Default::default()));
+    assert_eq!(result(&Op::Flush { vg: uuid(), devices: Vec::new() }, &ended(0, b"")), exit(0));
+}
+
 /// What is run does not come from the operation here, so that a test needs no LVM; what is done with it does.
 #[tokio::test(start_paused = true)]
 async fn a_writer_past_its_deadline_reports_twice_and_a_reader_once() {
-    let vg = mirrorkeeper_core::op::VgRef {
-        uuid: LvmUuid::parse("pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n").unwrap(),
-        name: "vg0".into(),
-    };
-    let lv = mirrorkeeper_core::op::LvRef { uuid: vg.uuid.clone(), name: "r1".into() };
+    let (vg, lv) = (vg(), LvRef { uuid: uuid(), name: "r1".into() });
     let argv = ["sleep", "1000"].map(String::from).to_vec();
     let (executor, mut inputs) = executor();
     executor.run(OpId(3), &Op::Resume { vg, lv }, argv.clone(), None).await;

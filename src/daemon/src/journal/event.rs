@@ -31,6 +31,7 @@ pub const fn message_id(code: EventCode) -> &'static str {
         EventCode::SplitBrain => "788f8d40ea21451faedc840293a83d09",
         EventCode::AllServersLost => "5f326632e01a45fc9f0e52a06a0db619",
         EventCode::IscsidDown => "709eed3ff2974e6ea8f0812699a0fa82",
+        EventCode::MirrorActivatedDegraded => "c89e93953a6346c8a13a2ab5c193f2b0",
         EventCode::MonitoringMissing => "1be18c8586e3404fabb4756507fd286f",
         EventCode::StaleLegActive => "f7531d681bff4d4db2b703c7c5ee5529",
         EventCode::LvResumed => "1656e7b4fa5e4b19a1eeddff5923e1d8",
@@ -124,7 +125,25 @@ fn sentence(event: &Event) -> String {
         Object::Mirror(name) => format!("{name}: "),
         Object::Job(id) => format!("job {}: ", id.0),
     };
-    format!("{object}{}{}", event.code, facts(&event.details))
+    format!("{object}{}{}{}", event.code, facts(&event.details), advice(event))
+}
+
+/// What ends a hold.
+fn advice(event: &Event) -> String {
+    let (EventCode::Held, Object::Mirror(mirror)) = (event.code, &event.object) else { return String::new() };
+    let command = event.details.get("reason").and_then(|hold| ended_by(&text(hold), mirror));
+    command.map_or("; `mirrorkeeper status` says what to do".to_owned(), |command| format!("; to end it: {command}"))
+}
+
+/// The command that ends a hold, where one does. The texts for people are the client's; a test keeps the two alike.
+fn ended_by(hold: &str, mirror: &str) -> Option<String> {
+    match hold {
+        "split-brain" | "rolled-back-leg" | "stale-leg" | "no-history" => {
+            Some(format!("mirrorkeeper resolve {mirror} --keep PV_UUID"))
+        }
+        "flapping" | "back-off" | "settling" => Some(format!("mirrorkeeper heal {mirror}")),
+        _ => None,
+    }
 }
 
 /// All details but those that name the object once more.
@@ -154,8 +173,10 @@ fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mirrorkeeper_client::hold::HOLDS;
     use mirrorkeeper_core::ids::TargetKey;
     use mirrorkeeper_core::time::Wall;
+    use mirrorkeeper_core::words::Hold;
     use std::collections::{BTreeMap, BTreeSet};
 
     const CATALOG: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../systemd/mirrorkeeper.catalog"));
@@ -182,6 +203,34 @@ mod tests {
             assert!(head.contains("\nSubject: ") && head.contains("\nDefined-By: mirrorkeeper"), "{entry}");
             assert!(!body.trim().is_empty() && entry.lines().all(|line| line.len() <= 76), "{entry}");
         }
+    }
+
+    #[test]
+    fn the_catalog_has_the_text_for_every_hold_and_the_journal_its_command() {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let held = CATALOG.split("\n-- ").find(|entry| entry.starts_with(message_id(EventCode::Held))).map(words);
+        let held = held.unwrap();
+        assert_eq!(HOLDS.len(), Hold::ALL.len());
+        for code in Hold::ALL {
+            let known = mirrorkeeper_client::hold::find(code.word()).unwrap_or_else(|| panic!("no text for {code}"));
+            let ends = known.command("@MIRROR@").map(|command| format!(" To end it: {command}")).unwrap_or_default();
+            let entry = words(&format!("{code}: {}{ends}", known.text));
+            assert!(held.contains(&entry), "not in the catalog: {entry}");
+            assert_eq!(ended_by(code.word(), "vg0/lv"), known.command("vg0/lv"), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_hold_says_what_ends_it() {
+        let held = |hold: Hold| {
+            let details = Details::from([("reason", hold.word().into())]);
+            let event = Event { code: EventCode::Held, ..event(Object::Mirror("vg0/lv".into()), details) };
+            assert_eq!(Fields::of(&event).reason.as_deref(), Some(hold.word()));
+            sentence(&event)
+        };
+        let resolve = "to end it: mirrorkeeper resolve vg0/lv --keep PV_UUID";
+        assert_eq!(held(Hold::SplitBrain), format!("vg0/lv: held (reason=split-brain); {resolve}"));
+        assert!(held(Hold::VgIncomplete).ends_with("`mirrorkeeper status` says what to do"));
     }
 
     #[test]

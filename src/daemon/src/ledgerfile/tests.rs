@@ -1,6 +1,9 @@
 //! Files in a directory of their own under the system's temporary directory.
 
 use super::*;
+use mirrorkeeper_core::ids::LvmUuid;
+use mirrorkeeper_core::ledger::*;
+use mirrorkeeper_core::op::LogKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc as sync;
@@ -66,7 +69,9 @@ fn an_unusable_file_is_put_aside_and_never_lost() {
         ("", "EOF"),
         (&good[..good.len() / 2], "EOF"),
         (&format!("{good}{{}}"), "trailing"),
-        (&good.replace("\"version\":1", "\"version\":2"), "format version 2, this daemon reads 1"),
+        (&good.replace("\"version\":2", "\"version\":1"), "format version 1, this daemon reads 2"),
+        (&good.replace("\"version\":2", "\"version\":3,\"new\":1"), "format version 3, this daemon reads 2"),
+        (&good.replace("\"version\":2,", ""), "missing field `version`"),
         (&good.replace("\"generation\"", "\"shiny\":1,\"generation\""), "unknown field `shiny`"),
         ("\0\0\0\0", "expected value"),
     ];
@@ -78,6 +83,89 @@ fn an_unusable_file_is_put_aside_and_never_lost() {
         assert_eq!(dir.names(), ["ledger.json.damaged-1700000000"]);
         assert_eq!(std::fs::read_to_string(dir.0.join("ledger.json.damaged-1700000000")).unwrap(), text);
         assert_eq!(load(&dir.0, NOW), LedgerFound::Absent);
+    }
+}
+
+/// A mirror with two legs of which everything is known, and all the incidents that are kept. Words are the longest there
+/// are, names as long as LVM and iSCSI usually have them.
+fn full() -> Ledger {
+    let uuid = |c: char| LvmUuid::parse(&c.to_string().repeat(32)).unwrap();
+    let (vg, legs) = (uuid('v'), [uuid('a'), uuid('b')]);
+    let now = Wall(1_700_000_000_000_000);
+    let target =
+        |n: usize| format!("iqn.2006-01.com.example.storage:{n}.volume-group-with-a-long-name,10.10.10.1{n}:3260");
+    let loss = Loss {
+        events: Some(1 << 40),
+        seqno: Some(1 << 40),
+        flagged: Some(1 << 40),
+        continuity: Continuity::Unknown,
+        rough: true,
+        older: true,
+    };
+    let leg = |n| LegRecord {
+        size: 1 << 50,
+        wwid: "t10.IET     00010001beaf11-and-more-of-it".into(),
+        target: Some(target(n)),
+        healthy: Some(Healthy { events: 1 << 40, event_nr: u32::MAX }),
+        registered: Some(u32::MAX),
+        kept_out: true,
+        unverified: true,
+        trust: Trust::Suspect { cause: Cause::SessionDown, since: now, stage: Stage::Mismatched, loss },
+        admin_write_mostly: true,
+    };
+    let boot = "6f4a6d1e-0f0b-4a5e-9f0c-0123456789ab";
+    let mirror = MirrorRecord {
+        name: "volume-group-with-a-long-name/logical-volume-with-a-long-name".into(),
+        vg: vg.clone(),
+        kind: Kind::Mirror,
+        log: LogKind::Bitmap,
+        log_pv: Some(uuid('l')),
+        legs: legs.iter().cloned().zip((0..).map(leg)).collect(),
+        degraded_since: Some(now),
+        last_check: Some((u64::MAX, now)),
+        active_in_boot: boot.into(),
+        kept: Some(legs[0].clone()),
+        unseen: true,
+        gated: true,
+        incidents: vec![Incident { at: now, leg: legs[1].clone(), what: "session-down".into() }; INCIDENTS],
+    };
+    let record = TargetRecord {
+        carries_leg: true,
+        connection: Some(Connection { sid: u32::MAX, local_port: u16::MAX }),
+        raised_from: Some(120),
+        override_seconds: Some(600),
+        override_from: Some(120),
+        logged_out_in_boot: Some(boot.into()),
+    };
+    let noted = Some(Noted { stamp: 1 << 40, seqno: 1 << 40 });
+    Ledger {
+        vgs: [(vg, VgRecord { stamp: 1 << 40, noted, forgotten: true })].into(),
+        mirrors: [(uuid('m'), mirror)].into(),
+        targets: (0..2).map(|n| (target(n), record.clone())).collect(),
+        ..Ledger::empty(boot)
+    }
+}
+
+#[test]
+fn a_mirror_takes_at_most_4_kib_with_its_vg_and_its_targets() {
+    let dir = Dir::new();
+    save(&dir.0, &full()).unwrap();
+    let size = std::fs::metadata(dir.0.join(NAME)).unwrap().len();
+    assert!(size <= 4096, "{size} bytes");
+    assert_eq!(load(&dir.0, NOW), LedgerFound::Good(Box::new(full())));
+}
+
+#[test]
+fn a_ledger_cut_anywhere_is_put_aside() {
+    let dir = Dir::new();
+    save(&dir.0, &full()).unwrap();
+    let whole = std::fs::read_to_string(dir.0.join(NAME)).unwrap();
+    // All but the newline at its end.
+    for end in 0..whole.len() - 1 {
+        dir.put(&whole[..end]);
+        assert!(matches!(load(&dir.0, NOW), LedgerFound::Damaged(_)), "{end}");
+        assert_eq!(dir.names(), ["ledger.json.damaged-1700000000"], "{end}");
+        assert_eq!(std::fs::read_to_string(dir.0.join("ledger.json.damaged-1700000000")).unwrap(), whole[..end]);
     }
 }
 

@@ -91,6 +91,16 @@ impl Bench {
     async fn first_look(&mut self) {
         assert!(matches!(self.input().await, Input::Kernel(_)));
     }
+
+    /// A later one, which the clock may tick before.
+    async fn look(&mut self) {
+        loop {
+            match self.input().await {
+                Input::Kernel(_) => return,
+                input => assert_eq!(input, Input::Tick),
+            }
+        }
+    }
 }
 
 fn ledger(generation: u64) -> Box<Ledger> {
@@ -202,22 +212,34 @@ async fn a_snapshot_goes_out_before_the_event_that_speaks_of_it_and_only_when_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_looks_once_more_and_waits_for_the_ledger_but_not_for_ever() {
+async fn a_stop_looks_on_and_waits_for_the_engine_but_not_for_ever() {
     for answered in [true, false] {
         let mut stopping = false;
         let mut bench = bench(move |input, _, _| {
             stopping |= *input == Input::Stopping;
-            // What is seen after the stop is remembered.
-            if stopping && matches!(input, Input::Kernel(_)) { vec![Effect::Save(ledger(9))] } else { Vec::new() }
+            match input {
+                // What is seen after the stop is remembered.
+                Input::Kernel(_) if stopping => vec![Effect::Start(OpId(1), Op::StartIscsid)],
+                Input::OpEnded(..) => vec![Effect::Save(ledger(9)), Effect::Stopped],
+                _ => Vec::new(),
+            }
         });
         bench.first_look().await;
         let started = Instant::now();
         bench.signals.send(Signal::Stop).await.unwrap();
         assert_eq!(bench.input().await, Input::Stopping);
-        assert!(matches!(bench.input().await, Input::Kernel(_)));
-        assert_eq!(bench.begun.recv().await, Some(Work::Save(ledger(9))));
+        for _ in 0..3 {
+            bench.look().await;
+            assert!(matches!(bench.begun.recv().await, Some(Work::Op(..))));
+            bench.wake.send(WakeUp::Look).unwrap();
+        }
         assert!(!bench.loop_.is_finished());
         if answered {
+            bench.results.send(Input::OpEnded(OpId(1), mirrorkeeper_core::op::OpResult::Wrote)).await.unwrap();
+            let saved = async { while bench.begun.recv().await != Some(Work::Save(ledger(9))) {} };
+            tokio::time::timeout(STOP_GRACE, saved).await.unwrap();
+            // Done, but not safe yet.
+            assert!(!bench.loop_.is_finished());
             bench.results.send(Input::LedgerSaved(9, Ok(()))).await.unwrap();
         }
         bench.loop_.await.unwrap();
@@ -226,8 +248,8 @@ async fn a_stop_looks_once_more_and_waits_for_the_ledger_but_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_with_nothing_to_save_is_immediate_and_askers_are_told() {
-    let mut bench = bench(|_, _, _| Vec::new());
+async fn a_stop_with_nothing_to_put_on_record_is_immediate_and_askers_are_told() {
+    let mut bench = bench(|input, _, _| if *input == Input::Stopping { vec![Effect::Stopped] } else { Vec::new() });
     bench.first_look().await;
     let bus = bench.bus.clone();
     let asker = tokio::spawn(async move { bus.ask(Command::Rescan).await });
@@ -237,4 +259,29 @@ async fn a_stop_with_nothing_to_save_is_immediate_and_askers_are_told() {
     bench.loop_.await.unwrap();
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert_eq!(asker.await.unwrap(), Err(crate::link::NotTaken::Stopping));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_the_system_ends_the_loop_at_its_own_turn_and_not_before() {
+    let mut told = false;
+    let mut bench = bench(move |input, _, _| match input {
+        Input::Stopping if !told => {
+            told = true;
+            vec![Effect::Stopped]
+        }
+        _ => Vec::new(),
+    });
+    bench.first_look().await;
+    // As the executor says when it finds the system stopping.
+    bench.results.send(Input::Stopping).await.unwrap();
+    assert_eq!(bench.input().await, Input::Stopping);
+    bench.wake.send(WakeUp::Look).unwrap();
+    bench.look().await;
+    assert!(!bench.loop_.is_finished());
+    let started = Instant::now();
+    bench.signals.send(Signal::Stop).await.unwrap();
+    assert_eq!(bench.input().await, Input::Stopping);
+    bench.look().await;
+    bench.loop_.await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO);
 }

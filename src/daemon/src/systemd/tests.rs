@@ -131,6 +131,18 @@ fn ready_comes_without_a_bus_after_its_grace_and_says_so() {
 }
 
 #[test]
+fn a_note_stands_behind_every_status_line() {
+    let (notifier, said) = recorded(false);
+    let mut notifier = notifier.with_note("configuration refused");
+    notifier.observed();
+    notifier.turned(&Snapshot::default(), true, SECOND);
+    notifier.turned(&Snapshot::default(), false, SECOND);
+    let line = "STATUS=no mirrors, 0 of 0 targets";
+    let refused = "(configuration refused)";
+    assert_eq!(take(&said), ["READY=1".to_owned(), format!("{line} {refused}"), format!("{line} (no bus) {refused}")]);
+}
+
+#[test]
 fn the_watchdog_is_fed_by_turns_but_not_by_each() {
     let (mut notifier, said) = recorded(true);
     let mut turned = |millis| notifier.turned(&Snapshot::default(), true, Duration::from_millis(millis));

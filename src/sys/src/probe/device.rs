@@ -2,12 +2,12 @@
 
 use super::leg::Source;
 use crate::error::{Error, Result};
-use crate::{Roots, sysfs};
+use crate::{Roots, blockdev};
 use nix::libc;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 
 /// What O_DIRECT wants of offsets, lengths and memory, whatever the device's sector size.
 const BLOCK: usize = 4096;
@@ -26,18 +26,9 @@ impl Device {
     /// Opens `/dev/NAME` for reading past the page cache. May wait for the device.
     ///
     /// # Errors
-    /// When the name leaves `/dev`, or it is no block device, or cannot be opened.
+    /// As [`blockdev::open`], and when the size cannot be had.
     pub fn open(roots: &Roots, name: &str) -> Result<Self> {
-        if !sysfs::is_kernel_name(name) {
-            return Err(Error::malformed(format!("device {name:?}"), "not a kernel name"));
-        }
-        let path = roots.dev.join(name);
-        let fail = |e| Error::io(format!("open {}", path.display()), e);
-        // O_CLOEXEC comes with std.
-        let file = File::options().read(true).custom_flags(libc::O_DIRECT).open(&path).map_err(fail)?;
-        if !file.metadata().map_err(fail)?.file_type().is_block_device() {
-            return Err(Error::malformed(path.display().to_string(), "no block device"));
-        }
+        let file = blockdev::open(roots, name, libc::O_DIRECT)?;
         let mut size = 0;
         // A LUN may have been swapped under the page cache, which is what udev reads. Without the privilege it stays as it
         // is; what is read here does not come from it.
@@ -45,7 +36,7 @@ impl Device {
         let _ = unsafe { blkflsbuf(file.as_raw_fd()) };
         // SAFETY: BLKGETSIZE64 writes one u64 to the address given, which is that of a live u64.
         unsafe { blkgetsize64(file.as_raw_fd(), &mut size) }
-            .map_err(|e| Error::io(format!("size of {}", path.display()), e.into()))?;
+            .map_err(|e| Error::io(format!("size of {name}"), e.into()))?;
         Ok(Self { file, name: name.to_owned(), size })
     }
 }

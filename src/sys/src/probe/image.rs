@@ -20,15 +20,17 @@ pub struct Image {
     pub superblocks: Vec<(usize, Vec<u8>)>,
 }
 
+const PV: &str = "NkXull-Ejyz-AJ8b-BJGh-MLe4-dxuA-dWqJhq";
 pub const VG: &str = "ImOQMl-sYe8-09u1-UxfS-8srV-yCcN-naeJUC";
 
 impl Default for Image {
     fn default() -> Self {
         let text = format!(
-            "vg0 {{\nid = \"{VG}\"\nseqno = 8\nformat = \"lvm2\"\nphysical_volumes {{\npv0 {{\nid = \"x\"\n}}\n}}\n}}\n"
+            "vg0 {{\nid = \"{VG}\"\nseqno = 8\nformat = \"lvm2\"\n\
+             tags = [\"mirrorkeeper.epoch.4\"]\nphysical_volumes {{\npv0 {{\nid = \"{PV}\"\n}}\n}}\n}}\n"
         );
         Self {
-            pv: LvmUuid::parse("NkXull-Ejyz-AJ8b-BJGh-MLe4-dxuA-dWqJhq").unwrap(),
+            pv: LvmUuid::parse(PV).unwrap(),
             size: 64 * 1024,
             label_sector: 1,
             data: 16 * 1024,

@@ -1,9 +1,9 @@
-//! Puts a probe together: label, metadata, superblocks, from anything that can be read at an offset.
+//! Puts together what the bytes of a device say: label, metadata, superblocks, from anything that can be read at an offset.
 
 use super::label::{self, Area, Found, Label};
-use super::metadata::{self, VgHead};
+use super::metadata;
 use super::superblock;
-use mirrorkeeper_core::observation::{LegProbe, ProbedIdentity, ProbedSuperblock};
+use mirrorkeeper_core::observation::{ProbedIdentity, ProbedSuperblock, VgText};
 
 /// Something of a known size that can be read.
 pub trait Source {
@@ -16,8 +16,8 @@ pub trait Source {
     fn read(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, String>;
 }
 
-/// Reads whose PV it is, and one superblock per offset (in bytes from the start of its data area).
-pub fn inspect(source: &mut impl Source, superblocks: &[u64]) -> LegProbe {
+/// Reads whose PV it is, and one superblock per offset (in bytes from the start of its data area), in that order.
+pub fn inspect(source: &mut impl Source, superblocks: &[u64]) -> (ProbedIdentity, Vec<ProbedSuperblock>) {
     let found = match source.read(0, label::SECTORS * label::SECTOR) {
         Ok(head) => label::find(&head),
         Err(why) => Found::Damaged(why),
@@ -29,24 +29,20 @@ pub fn inspect(source: &mut impl Source, superblocks: &[u64]) -> LegProbe {
         Found::Damaged(why) => (ProbedIdentity::Unreadable(why), None),
     };
     let superblocks = superblocks.iter().map(|offset| superblock_at(source, data, *offset)).collect();
-    LegProbe { identity, size: source.size(), superblocks }
+    (identity, superblocks)
 }
 
 /// The newest metadata of all areas. One damaged area is no matter while another can be read.
 fn identity(source: &mut impl Source, label: &Label) -> ProbedIdentity {
-    let heads: Vec<_> = label.metadata.iter().map(|area| vg_head(source, *area)).collect();
-    let newest = heads.iter().flatten().flatten().max_by_key(|head| head.seqno);
-    match (newest, heads.iter().find_map(|head| head.as_ref().err())) {
+    let texts: Vec<_> = label.metadata.iter().map(|area| vg_text(source, *area)).collect();
+    let newest = texts.iter().flatten().flatten().max_by_key(|text| text.seqno);
+    match (newest, texts.iter().find_map(|text| text.as_ref().err())) {
         (None, Some(why)) => ProbedIdentity::Unreadable(why.clone()),
-        (head, _) => ProbedIdentity::Pv {
-            pv: label.pv.clone(),
-            vg: head.map(|head| head.vg.clone()),
-            seqno: head.map(|head| head.seqno),
-        },
+        (newest, _) => ProbedIdentity::Pv { pv: label.pv.clone(), metadata: newest.cloned() },
     }
 }
 
-fn vg_head(source: &mut impl Source, area: Area) -> Result<Option<VgHead>, String> {
+fn vg_text(source: &mut impl Source, area: Area) -> Result<Option<VgText>, String> {
     let header = source.read(area.offset, metadata::HEADER)?;
     let Some(place) = metadata::place(&header, area)? else { return Ok(None) };
     let mut text = Vec::new();
@@ -54,7 +50,7 @@ fn vg_head(source: &mut impl Source, area: Area) -> Result<Option<VgHead>, Strin
         let length = usize::try_from(run.size).map_err(|e| e.to_string())?;
         text.extend(source.read(run.offset, length)?);
     }
-    metadata::head(&text, place.checksum).map(Some)
+    metadata::read(&text, place.checksum).map(Some)
 }
 
 fn superblock_at(source: &mut impl Source, data: Option<Area>, offset: u64) -> ProbedSuperblock {

@@ -1,12 +1,13 @@
-//! VG metadata on a PV: enough to say which VG and how new.
+//! VG metadata on a PV: where its newest text stands, and whether it is whole.
 //!
 //! A metadata area begins with a header of one sector that says where in the ring buffer behind it the text stands
 //! (lvm2 `lib/format_text/layout.h`, `format-text.c`). Little endian.
 
 use super::crc::{INITIAL, crc};
 use super::label::Area;
+use super::vgtext;
 use crate::bytes::{le32, le64};
-use mirrorkeeper_core::ids::{LvmUuid, VgUuid};
+use mirrorkeeper_core::observation::VgText;
 
 /// `MDA_HEADER_SIZE`; the ring buffer begins behind it.
 pub const HEADER: usize = 512;
@@ -24,15 +25,6 @@ pub struct Place {
     pub runs: Vec<Area>,
     /// Checksum of the text.
     pub checksum: u32,
-}
-
-/// Which VG, how new.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VgHead {
-    /// VG.
-    pub vg: VgUuid,
-    /// Sequence number.
-    pub seqno: u64,
 }
 
 /// Reads the header of a metadata area. `None`: no VG here (an orphan PV, or the area is set to be ignored).
@@ -71,34 +63,16 @@ pub fn place(header: &[u8], area: Area) -> Result<Option<Place>, String> {
     Ok(Some(Place { runs, checksum }))
 }
 
-/// Checks the text against its checksum and takes VG id and seqno from its beginning.
+/// Checks the text against its checksum and reads it.
 ///
 /// # Errors
-/// When the checksum is wrong or the beginning is not that of a VG; how.
-pub fn head(text: &[u8], checksum: u32) -> Result<VgHead, String> {
+/// When the checksum is wrong or the text is not that of a VG; how.
+pub fn read(text: &[u8], checksum: u32) -> Result<VgText, String> {
     if crc(INITIAL, text) != checksum {
         return Err("VG metadata: checksum is wrong".to_owned());
     }
-    fields(text).ok_or_else(|| "VG metadata does not begin with id and seqno".to_owned())
-}
-
-/// `vg0 {` and then, before anything else that opens a section, `id = "…"` and `seqno = N`.
-fn fields(text: &[u8]) -> Option<VgHead> {
-    let text = String::from_utf8_lossy(text);
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.next()?.strip_suffix('{')?;
-    let (mut vg, mut seqno) = (None, None);
-    for line in lines.take_while(|line| !line.contains(['{', '}'])) {
-        match line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
-            Some(("id", value)) => vg = LvmUuid::parse(value.trim_matches('"')).ok(),
-            Some(("seqno", value)) => seqno = value.parse().ok(),
-            _ => {}
-        }
-        if let (Some(vg), Some(seqno)) = (&vg, seqno) {
-            return Some(VgHead { vg: vg.clone(), seqno });
-        }
-    }
-    None
+    // The description holds what somebody typed, in whatever encoding.
+    vgtext::read(&String::from_utf8_lossy(text)).map_err(|why| format!("VG metadata: {why}"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! What runs in a child `mirrorkeeperd --probe`: the only reads of block devices, because they can hang for minutes.
+//! What runs in a child `mirrorkeeperd --probe`: whatever needs an answer from a disk, because it can take minutes.
 //!
-//! Whose PV is it (label, VG metadata), and what do the dm-raid superblocks on it say? Read with O_DIRECT, since the
-//! page cache answers for devices that are gone (`facts/lab.md` 10). Never writes to a device.
+//! Whose PV is it (label, VG metadata), what do the dm-raid superblocks on it say, and which keys are registered with its
+//! target? Read with O_DIRECT, since the page cache answers for devices that are gone (`facts/lab.md` 10). Never writes
+//! data to a device; the verbs that change anything are [`Verb`]s of their own.
 
 mod crc;
 mod device;
@@ -11,13 +12,17 @@ pub mod label;
 mod leg;
 pub mod metadata;
 pub mod superblock;
+mod verb;
+pub mod vgtext;
 
 pub use leg::{Source, inspect};
+pub use verb::Verb;
 
+use crate::Roots;
 use crate::error::{Error, Result};
-use crate::{Roots, sysfs};
+use crate::scsi;
 use mirrorkeeper_core::ids::PvUuid;
-use mirrorkeeper_core::observation::{LegProbe, ProbedIdentity, ProbedSuperblock};
+use mirrorkeeper_core::observation::{LegProbe, ProbedIdentity, ProbedSuperblock, Registration};
 use mirrorkeeper_core::op::ProbeTarget;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -30,11 +35,6 @@ const LARGEST_REQUEST: u64 = 4 * 1024 * 1024;
 /// Command line of a probe. This very executable, also after a package upgrade replaced its file.
 pub fn argv() -> Vec<String> {
     ["/proc/self/exe", FLAG].map(str::to_owned).to_vec()
-}
-
-/// Command line that has the kernel read a disk's capacity again. It may wait for the disk, hence a child.
-pub fn rescan_argv(disk: &str) -> Vec<String> {
-    ["/proc/self/exe", FLAG, "rescan", disk].map(str::to_owned).to_vec()
 }
 
 /// What to write to a probe's standard input.
@@ -53,38 +53,62 @@ pub fn answer(stdout: &[u8]) -> Result<BTreeMap<PvUuid, LegProbe>> {
     serde_json::from_slice(stdout).map_err(|e| Error::malformed("probe answer", e))
 }
 
-/// The child's side: `arguments` are those after [`FLAG`]. Without any, a request is read from `input` and answered to
-/// `output`.
+/// Reads what [`Verb::Register`] and [`Verb::Unregister`] wrote to their standard output.
 ///
 /// # Errors
-/// When the request is not understood, or a rescan is refused. What cannot be read on a device is part of the answer.
-pub fn main(arguments: &[String], roots: &Roots, input: impl Read, output: impl Write) -> Result<()> {
-    match arguments {
-        [] => read(roots, input, output),
-        [verb, disk] if verb == "rescan" => sysfs::rescan(roots, disk),
-        other => Err(Error::malformed("probe arguments", format!("{other:?} is neither nothing nor rescan NAME"))),
-    }
+/// When it is no complete answer.
+pub fn registration(stdout: &[u8]) -> Result<Registration> {
+    serde_json::from_slice(stdout).map_err(|e| Error::malformed("answer about registrations", e))
 }
 
-fn read(roots: &Roots, input: impl Read, mut output: impl Write) -> Result<()> {
+/// The child's side: `arguments` are those after [`FLAG`]. Without any, a request is read from `input` and answered to
+/// `output`; else they are a [`Verb`].
+///
+/// # Errors
+/// When the request is not understood, or something could not be done. What cannot be read on a device is part of the
+/// answer.
+pub fn main(arguments: &[String], roots: &Roots, input: impl Read, output: impl Write) -> Result<()> {
+    if arguments.is_empty() { read(roots, input, output) } else { Verb::parse(arguments)?.run(roots, output) }
+}
+
+fn read(roots: &Roots, input: impl Read, output: impl Write) -> Result<()> {
     let mut request = Vec::new();
     let io = |e| Error::io("read the probe request", e);
     input.take(LARGEST_REQUEST).read_to_end(&mut request).map_err(io)?;
     let targets: Vec<ProbeTarget> =
         serde_json::from_slice(&request).map_err(|e| Error::malformed("probe request", e))?;
     let answers: BTreeMap<_, _> = targets.into_iter().map(|t| (t.pv.clone(), probe(roots, &t))).collect();
-    let answer = serde_json::to_vec(&answers).map_err(|e| Error::malformed("probe answer", e))?;
+    print(&answers, output)
+}
+
+fn print(answer: &impl serde::Serialize, mut output: impl Write) -> Result<()> {
+    let answer = serde_json::to_vec(answer).map_err(|e| Error::malformed("probe answer", e))?;
     output.write_all(&answer).and_then(|()| output.flush()).map_err(|e| Error::io("write the probe answer", e))
 }
 
 fn probe(roots: &Roots, target: &ProbeTarget) -> LegProbe {
+    let registration = registered(roots, &target.disk);
     match device::Device::open(roots, &target.device) {
-        Ok(mut device) => inspect(&mut device, &target.superblocks),
+        Ok(mut device) => {
+            let (identity, superblocks) = inspect(&mut device, &target.superblocks);
+            LegProbe { identity, size: device.size(), superblocks, registration }
+        }
         Err(e) => LegProbe {
             identity: ProbedIdentity::Unreadable(e.to_string()),
             size: 0,
             superblocks: vec![ProbedSuperblock::Unreadable(e.to_string()); target.superblocks.len()],
+            registration,
         },
+    }
+}
+
+fn registered(roots: &Roots, disk: &str) -> Registration {
+    if disk.is_empty() {
+        return Registration::Unknown("no SCSI disk".to_owned());
+    }
+    match scsi::Disk::open(roots, disk) {
+        Ok(mut disk) => scsi::read(&mut disk),
+        Err(e) => Registration::Unknown(e.to_string()),
     }
 }
 

@@ -2,19 +2,25 @@ use super::image::{Image, Memory, VG};
 use super::*;
 use crate::testing::{TempDir, fixture_bytes};
 use mirrorkeeper_core::ids::LvmUuid;
+use mirrorkeeper_core::observation::VgText;
 use proptest::prelude::*;
 
-fn pv(image: &Image, vg: Option<u64>) -> ProbedIdentity {
-    ProbedIdentity::Pv { pv: image.pv.clone(), vg: vg.map(|_| LvmUuid::parse(VG).unwrap()), seqno: vg }
+fn pv(image: &Image, seqno: Option<u64>) -> ProbedIdentity {
+    let text = |seqno| VgText { vg: LvmUuid::parse(VG).unwrap(), seqno, missing: [].into(), stamps: [4].into() };
+    ProbedIdentity::Pv { pv: image.pv.clone(), metadata: seqno.map(text) }
+}
+
+fn identity(bytes: Vec<u8>) -> ProbedIdentity {
+    inspect(&mut Memory(bytes), &[]).0
 }
 
 #[test]
 fn a_pv_gives_identity_and_superblocks_in_the_order_asked() {
     let superblock = fixture_bytes("returned-not-healed", "rmeta_1.bin");
     let image = Image { superblocks: vec![(4096, superblock), (8192, vec![7; 512])], ..Image::default() };
-    let probe = inspect(&mut Memory(image.bytes()), &[8192, 4096, 12288, u64::MAX, 1 << 40]);
-    assert_eq!((&probe.identity, probe.size), (&pv(&image, Some(8)), image.size as u64));
-    let [foreign, found, blank, overflow, beyond] = &probe.superblocks[..] else { panic!() };
+    let (identity, superblocks) = inspect(&mut Memory(image.bytes()), &[8192, 4096, 12288, u64::MAX, 1 << 40]);
+    assert_eq!(identity, pv(&image, Some(8)));
+    let [foreign, found, blank, overflow, beyond] = &superblocks[..] else { panic!() };
     assert_eq!(*foreign, ProbedSuperblock::Foreign);
     assert!(matches!(found, ProbedSuperblock::Found(s) if s.events == 22 && s.position == 1), "{found:?}");
     assert_eq!(*blank, ProbedSuperblock::Blank);
@@ -24,7 +30,7 @@ fn a_pv_gives_identity_and_superblocks_in_the_order_asked() {
 #[test]
 fn metadata_that_goes_round_the_end_of_the_ring_is_read_whole() {
     let image = Image { text_at: 8 * 1024 - 5, ..Image::default() };
-    assert_eq!(inspect(&mut Memory(image.bytes()), &[]).identity, pv(&image, Some(8)));
+    assert_eq!(identity(image.bytes()), pv(&image, Some(8)));
 }
 
 #[test]
@@ -33,20 +39,21 @@ fn a_pv_made_by_lvm_reads_in_full() {
     let bytes = include_bytes!("../../testdata/pv-wrapped.bin");
     let mut device = bytes.to_vec();
     device.extend(fixture_bytes("healthy", "rmeta_0.bin"));
-    let probe = inspect(&mut Memory(device), &[0]);
+    let (identity, superblocks) = inspect(&mut Memory(device), &[0]);
     let uuid = |text| LvmUuid::parse(text).unwrap();
     let (pv, vg) = (uuid("IDQikJ-rfnd-qumr-wSOw-t9he-mcgd-RfDmQH"), uuid("Kwd3Xs-RQFf-Arhc-5lai-RQdw-mEp9-D0iNA2"));
-    assert_eq!(probe.identity, ProbedIdentity::Pv { pv, vg: Some(vg), seqno: Some(32) });
-    assert!(matches!(&probe.superblocks[..], [ProbedSuperblock::Found(s)] if s.position == 0), "{probe:?}");
+    let text = VgText { vg, seqno: 32, missing: [].into(), stamps: [31].into() };
+    assert_eq!(identity, ProbedIdentity::Pv { pv, metadata: Some(text) });
+    assert!(matches!(&superblocks[..], [ProbedSuperblock::Found(s)] if s.position == 0), "{superblocks:?}");
 }
 
 #[test]
 fn an_orphan_has_no_vg() {
     let image = Image { text: Vec::new(), text_at: 0, ..Image::default() };
     let bytes = { Image { text_at: 512, ..image.clone() } }.bytes();
-    assert_eq!(inspect(&mut Memory(bytes), &[]).identity, pv(&image, None));
+    assert_eq!(identity(bytes), pv(&image, None));
     let ignored = Image { ignored: true, ..Image::default() };
-    assert_eq!(inspect(&mut Memory(ignored.bytes()), &[]).identity, pv(&ignored, None));
+    assert_eq!(identity(ignored.bytes()), pv(&ignored, None));
 }
 
 #[test]
@@ -54,24 +61,25 @@ fn damaged_metadata_is_not_an_orphan() {
     let mut bytes = Image::default().bytes();
     bytes[4096 + 512 + 30] ^= 1;
     let wanted = ProbedIdentity::Unreadable("VG metadata: checksum is wrong".into());
-    assert_eq!(inspect(&mut Memory(bytes), &[]).identity, wanted);
+    assert_eq!(identity(bytes), wanted);
 }
 
 #[test]
 fn without_a_label_no_superblock_can_be_found() {
-    let blank = inspect(&mut Memory(vec![0; 1 << 20]), &[0]);
-    assert_eq!((&blank.identity, blank.size), (&ProbedIdentity::Blank, 1 << 20));
-    assert!(matches!(&blank.superblocks[..], [ProbedSuperblock::Unreadable(_)]));
-    assert_eq!(inspect(&mut Memory(vec![1; 1 << 20]), &[]).identity, ProbedIdentity::Foreign);
-    assert!(matches!(inspect(&mut Memory(vec![0; 100]), &[]).identity, ProbedIdentity::Unreadable(_)));
+    let (blank, superblocks) = inspect(&mut Memory(vec![0; 1 << 20]), &[0]);
+    assert_eq!(blank, ProbedIdentity::Blank);
+    assert!(matches!(&superblocks[..], [ProbedSuperblock::Unreadable(_)]));
+    assert_eq!(identity(vec![1; 1 << 20]), ProbedIdentity::Foreign);
+    assert!(matches!(identity(vec![0; 100]), ProbedIdentity::Unreadable(_)));
 }
 
-fn ask(roots: &Roots, device: &str) -> (LvmUuid, LegProbe) {
+fn ask(roots: &Roots, device: &str, disk: &str) -> LegProbe {
     let pv = LvmUuid::parse(VG).unwrap();
-    let target = ProbeTarget { pv: pv.clone(), device: device.to_owned(), superblocks: vec![0, 4096] };
+    let target =
+        ProbeTarget { pv: pv.clone(), device: device.to_owned(), superblocks: vec![0, 4096], disk: disk.to_owned() };
     let mut output = Vec::new();
     main(&[], roots, &request(&[target]).unwrap()[..], &mut output).unwrap();
-    (pv.clone(), answer(&output).unwrap().remove(&pv).unwrap())
+    answer(&output).unwrap().remove(&pv).unwrap()
 }
 
 #[test]
@@ -86,11 +94,38 @@ fn what_cannot_be_opened_is_answered_not_refused() {
         ("../secret", "not a kernel name"),
         ("", "not a kernel name"),
     ] {
-        let (_, probe) = ask(&roots, device);
+        let probe = ask(&roots, device, device);
         let ProbedIdentity::Unreadable(text) = &probe.identity else { panic!("{device}: {probe:?}") };
         assert!(text.contains(why), "{device}: {text}");
         assert_eq!((probe.size, probe.superblocks.len()), (0, 2));
+        let unknown = if device.is_empty() { "no SCSI disk" } else { why };
+        assert!(matches!(&probe.registration, Registration::Unknown(text) if text.contains(unknown)), "{probe:?}");
     }
+}
+
+#[test]
+fn every_disk_that_was_not_flushed_is_named() {
+    let dir = TempDir::new();
+    dir.write("dev/file", "not a device");
+    let words = ["flush", "gone", "file"].map(str::to_owned);
+    let said = main(&words, &Roots::under(dir.path()), &b""[..], Vec::new()).unwrap_err().to_string();
+    assert!(said.contains("dev/gone") && said.contains("dev/file: no block device"), "{said}");
+}
+
+#[test]
+fn registrations_of_no_disk_are_an_error_and_not_an_answer() {
+    let roots = Roots::under(TempDir::new().path());
+    for verb in ["register", "unregister"] {
+        let mut output = Vec::new();
+        let words = [verb, "gone", "1"].map(str::to_owned);
+        assert!(main(&words, &roots, &b""[..], &mut output).unwrap_err().is_absent());
+        assert!(output.is_empty());
+    }
+    let found = Registration::Keys { generation: 1, keys: vec![u64::MAX], reserved: false, persists: false };
+    let mut output = Vec::new();
+    print(&found, &mut output).unwrap();
+    assert_eq!(registration(&output).unwrap(), found);
+    assert!(registration(b"").is_err());
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn disk(lun: &Path, block: &Path) -> Result<DiskObs> {
         wwid: text::optional(&lun.join("wwid")).ok().flatten().unwrap_or_default(),
         sectors_written: sectors_written(&block.join("stat"))?,
         partitions: partitions(block)?,
+        write_cache: text::optional(&block.join("queue/write_cache")).ok().flatten().unwrap_or_default(),
     })
 }
 

@@ -8,8 +8,8 @@ mod session;
 mod write;
 
 pub use session::sessions;
-pub(crate) use write::rescan;
 pub use write::{recovery_tmo as write_recovery_tmo, set_offline};
+pub(crate) use write::{rescan, set_running};
 
 use crate::error::{Error, Result};
 use crate::{Roots, text};

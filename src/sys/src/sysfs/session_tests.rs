@@ -125,6 +125,18 @@ fn partitions_and_written_sectors_belong_to_the_disk() {
 }
 
 #[test]
+fn the_kernels_word_for_the_cache_is_kept() {
+    let dir = TempDir::new();
+    dir.sysfs("healthy");
+    dir.write("sys/block/sda/queue/write_cache", "write back\n");
+    dir.write("sys/block/sdb/queue/write_cache", "write through\n");
+    let words = |dir| observe(dir).0.into_iter().flat_map(|s| s.disks).map(|d| d.write_cache).collect::<Vec<_>>();
+    assert_eq!(words(&dir), ["write back", "write through"]);
+    fs::remove_file(dir.path().join("sys/block/sda/queue/write_cache")).unwrap();
+    assert_eq!(words(&dir), ["", "write through"]);
+}
+
+#[test]
 fn a_connection_without_a_socket_has_no_port_and_no_gap() {
     let path = Path::new("local_port");
     let failed = |errno: Errno| Err(Error::io("read local_port", errno.into()));

@@ -1,4 +1,4 @@
-//! The attributes this program writes: two that never wait for the disk, and `rescan`, which may.
+//! The attributes this program writes: two that never wait for the disk, and two that may, for children only.
 
 use super::block;
 use super::session::recovery_tmo as parse_recovery_tmo;
@@ -27,14 +27,32 @@ pub fn recovery_tmo(roots: &Roots, sid: u32, seconds: Option<u32>) -> Result<()>
 /// # Errors
 /// As the kernel says; EINVAL from any other state. [`Error::NotKept`] when it reads differently afterwards.
 pub fn set_offline(roots: &Roots, disk: &str) -> Result<()> {
-    let path = block(roots, disk)?.join("device/state");
-    // The newline is compulsory (scsi_sysfs.c compares with it).
-    write(&path, "offline")?;
-    let found = text::read(&path)?;
-    if found == "offline" { Ok(()) } else { Err(not_kept(&path, "offline".to_owned(), found)) }
+    set_state(&block(roots, disk)?.join("device/state"), "offline")
 }
 
-/// Has the kernel read a disk's capacity again. Unlike the others this may wait for the disk: for children only.
+/// Lets a disk answer again that was set offline. The kernel then asks the disk for its capacity, which may wait: for
+/// children only. Refused in any other state: a blocked disk belongs to its session, and older kernels (before 5.17)
+/// would unblock it.
+///
+/// # Errors
+/// [`Error::Malformed`] when it is neither offline nor running; else as [`set_offline`].
+pub(crate) fn set_running(roots: &Roots, disk: &str) -> Result<()> {
+    let path = block(roots, disk)?.join("device/state");
+    match text::read(&path)?.as_str() {
+        "running" => Ok(()),
+        "offline" => set_state(&path, "running"),
+        other => Err(text::not(&path, other, "offline")),
+    }
+}
+
+/// The newline is compulsory (scsi_sysfs.c compares with it).
+fn set_state(path: &Path, wanted: &str) -> Result<()> {
+    write(path, wanted)?;
+    let found = text::read(path)?;
+    if found == wanted { Ok(()) } else { Err(not_kept(path, wanted.to_owned(), found)) }
+}
+
+/// Has the kernel read a disk's capacity again. May wait for the disk: for children only.
 ///
 /// # Errors
 /// As the kernel says.
@@ -104,6 +122,24 @@ mod tests {
         assert_eq!(fs::read_to_string(roots.sysfs.join("block/sdb/device/state")).unwrap(), "running");
         for name in ["../sda", "", ".", "..", "a/b"] {
             assert!(matches!(set_offline(&roots, name), Err(Error::Malformed { .. })), "{name}");
+            assert!(matches!(set_running(&roots, name), Err(Error::Malformed { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_disk_that_is_offline_is_set_running() {
+        let (_dir, roots) = roots();
+        let path = roots.sysfs.join("block/sda/device/state");
+        for (found, wanted) in [("offline", "running\n"), ("running\n", "running\n")] {
+            fs::write(&path, found).unwrap();
+            set_running(&roots, "sda").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), wanted);
+        }
+        for state in ["blocked", "transport-offline", "created"] {
+            fs::write(&path, state).unwrap();
+            let said = set_running(&roots, "sda").unwrap_err().to_string();
+            assert!(said.contains(&format!("{state:?} is not offline")), "{said}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), state);
         }
     }
 }

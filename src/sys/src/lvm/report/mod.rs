@@ -35,7 +35,7 @@ pub const ARGV: &[&str] = &[
     "lv",
     "-o",
     "lv_uuid,lv_name,lv_parent,lv_role,lv_layout,lv_attr,lv_size,lv_active,lv_converting,move_pv,mirror_log,\
-     lv_health_status",
+     lv_health_status,lv_autoactivation",
     "--configreport",
     "pvseg",
     "-o",
@@ -146,6 +146,7 @@ fn logical_volume(lv: &Row, section: &Section) -> Why<LvObs> {
         move_pv: plain(&lv.text("move_pv")?),
         mirror_log: plain(&lv.text("mirror_log")?),
         health: lv.text("lv_health_status")?,
+        autoactivation: lv.flag_or("lv_autoactivation", true)?,
         segs: segs.into_iter().map(segment).collect::<Why<_>>()?,
         extents: section.pvseg.iter().filter(of_it).map(extents).collect::<Why<_>>()?,
         uuid,

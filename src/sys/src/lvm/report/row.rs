@@ -53,6 +53,11 @@ impl Row {
         }
     }
 
+    /// As [`Self::flag`], for a column that reports made for others may lack.
+    pub fn flag_or(&self, column: &str, absent: bool) -> Why<bool> {
+        if self.0.contains_key(column) { self.flag(column) } else { Ok(absent) }
+    }
+
     /// A UUID.
     pub fn uuid(&self, column: &str) -> Why<LvmUuid> {
         LvmUuid::parse(&self.text(column)?).map_err(|e| format!("column {column}: {e}"))

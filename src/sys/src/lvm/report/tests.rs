@@ -62,6 +62,17 @@ fn active_is_read_from_words_and_from_digits() {
 }
 
 #[test]
+fn autoactivation_is_on_unless_the_report_says_otherwise() {
+    assert!(recorded("healthy").lvs.iter().all(|lv| lv.autoactivation), "a report without the column");
+    for (value, wanted) in [("1", true), ("0", false)] {
+        let view = parse(&small(|s| s["lv"][0]["lv_autoactivation"] = value.into())).unwrap();
+        assert_eq!(view.vgs[0].lvs[0].autoactivation, wanted);
+    }
+    let unclear = parse(&small(|s| s["lv"][0]["lv_autoactivation"] = "later".into())).unwrap();
+    assert_eq!(unclear.gaps, ["LVM report of VG \"v\": column lv_autoactivation: \"later\" is neither 0 nor 1"]);
+}
+
+#[test]
 fn flagged_and_absent_are_told_apart() {
     let flagged = recorded("missing-pv-flagged");
     assert!(flagged.pvs.iter().any(|pv| pv.missing && pv.device.is_some()), "{:?}", flagged.pvs);

@@ -1,0 +1,238 @@
+//! Activation: which inactive mirror may be brought up, on which legs. LVM activates a VG only when it is complete, and then
+//! without asking which leg is right; a VG that stays incomplete, or that is gated, is left to us.
+//!
+//! A leg that stands alone is taken only if the ledger says that it was in sync at the end. Activation with two legs is a
+//! table load, so a suspect is kept out of it: its disk fails its I/O until the volume is up without it.
+
+use crate::ids::{LvUuid, PvUuid};
+use crate::ledger::{Cause, Kind, LegRecord, Loss, MirrorRecord, Trust};
+use crate::op::Op;
+use crate::plan::{Plan, ProbeRun, Situation};
+use crate::topology::{Leg, Live, Mirror, Place};
+use crate::witness::{self, Objection};
+use crate::words::Hold;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Proposes the next step towards activation of the inactive mirrors of a VG.
+pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    for mirror in mirrors.iter().filter(|m| m.live == Live::Inactive && m.reported) {
+        match s.record(mirror) {
+            Some(record) if record.kept.is_some() => {}
+            Some(record) if wanted(s, mirror, record) => {
+                let step = plan_one(s, mirror, record, plan);
+                plan.propose(step);
+            }
+            None if due(s, mirror) => {
+                let why = "inactive, and nothing is remembered of it; activate it by hand if you know its legs";
+                plan.hold(mirror, Objection::new(Hold::NoHistory, "reason", why));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether it is ours to activate it, now. Once it was active in this boot, whoever deactivated it meant it.
+fn wanted(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> bool {
+    let at_boot = record.active_in_boot != s.ledger.boot_id && (mirror.autoactivation || record.gated);
+    s.asked.contains(&mirror.lv.uuid) || (at_boot && due(s, mirror))
+}
+
+/// Whether waiting for its legs is over: they are all there and LVM has nothing to do with it, or the grace has passed.
+fn due(s: &Situation<'_>, mirror: &Mirror) -> bool {
+    let gated = s.record(mirror).is_some_and(|record| record.gated);
+    let complete = mirror.legs.iter().all(|leg| up(leg) && !leg.missing);
+    let grace = u64::try_from(s.settings.activation_grace.as_micros()).unwrap_or(u64::MAX);
+    s.now.mono.0 >= grace || (gated && complete)
+}
+
+fn up(leg: &Leg) -> bool {
+    leg.place.as_ref().is_some_and(|place| place.up)
+}
+
+fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mut Plan) -> Option<(Op, String)> {
+    if !s.reported {
+        return None;
+    }
+    if let Some(device) = s.blocked_device() {
+        plan.hold(mirror, Objection::new(Hold::DeviceBlocked, "device", device));
+        return None;
+    }
+    let look = |why: &str| Some((s.probe_op(&mirror.vg), format!("{}: {why}", mirror.name)));
+    let Some(probe) = s.verdict(&mirror.vg.uuid) else {
+        return look("inactive; who is there, and who was right?");
+    };
+    let verdict = choose(s, mirror, record, probe);
+    let (chosen, suspects) = match verdict {
+        Ok(choice) => choice,
+        Err(objection) => {
+            plan.hold(mirror, objection);
+            // The facts on the disks may have changed since.
+            return s.probe(&mirror.vg.uuid).is_none().then(|| look("held; look again")).flatten();
+        }
+    };
+    let (vg, lv) = (mirror.vg.clone(), mirror.lv.clone());
+    let in_lv = |leg: &&Leg| leg.index.is_some();
+    let absent = mirror.legs.iter().filter(in_lv).find(|leg| !up(leg) || leg.missing);
+    let names = chosen.iter().map(|pv| pv.as_str()).collect::<Vec<_>>().join(" ");
+    // A table load trusts whoever has more `events`, a `mirror` copies from its first leg: suspects must not be readable.
+    let readable = suspects.iter().find_map(|pv| mirror.leg(pv)?.place.as_ref().filter(|p| p.up));
+    if let Some(place) = readable {
+        return keep_out(s, mirror, place).map_err(|objection| plan.hold(mirror, objection)).ok();
+    }
+    let why = format!("{names} was in sync at the end");
+    match (mirror.kind, absent) {
+        (Kind::Mirror, Some(leg)) => Some((Op::DropDeadLeg { vg, lv }, format!("{} is not there, and {why}", leg.pv))),
+        _ => Some((Op::Activate { vg, lv, degraded: absent.is_some() }, why)),
+    }
+}
+
+/// Makes a disk fail its I/O while a mirror is activated without it, unless other volumes in use have a leg there.
+pub fn keep_out(s: &Situation<'_>, mirror: &Mirror, place: &Place) -> Result<(Op, String), Objection> {
+    let on_disk = |leg: &Leg| leg.index.is_some() && leg.place.as_ref().is_some_and(|p| p.disk == place.disk);
+    let live = |m: &&Mirror| !matches!(m.live, Live::Inactive) && m.legs.iter().any(on_disk);
+    if let Some(other) = s.mirrors.values().find(live) {
+        let objection = Objection::new(Hold::UnmanagedUser, "lv", other.name.as_str());
+        return Err(objection.with("disk", place.disk.as_str()));
+    }
+    let why = format!("{} is to be activated without {}", mirror.name, place.name);
+    Ok((Op::SetOffline { disk: place.disk.clone() }, why))
+}
+
+/// The legs to activate on, and those that are there and must be kept out.
+type Choice<'a> = (Vec<&'a PvUuid>, Vec<&'a PvUuid>);
+
+/// Which of the legs that are there may be activated.
+fn choose<'a>(
+    s: &Situation<'_>,
+    mirror: &'a Mirror,
+    record: &MirrorRecord,
+    probe: &ProbeRun,
+) -> Result<Choice<'a>, Objection> {
+    let in_lv = || mirror.legs.iter().filter(|leg| leg.index.is_some());
+    let here: Vec<&Leg> = in_lv().filter(|leg| up(leg)).collect();
+    let complete = here.len() == in_lv().count();
+    let nobody = || Objection::new(Hold::NoHistory, "reason", "none of its legs is there");
+    let first = here.first().ok_or_else(nobody)?;
+    if record.unseen && !complete {
+        let why = "the service had ended while it was open; a leg may have been lost after that";
+        return Err(Objection::new(Hold::NoHistory, "reason", why));
+    }
+    let mut good = Vec::new();
+    let mut objection = None;
+    for leg in &here {
+        match credible(s, mirror, record, leg, probe) {
+            Ok(()) => good.push(&leg.pv),
+            Err(found) => objection = objection.or(Some(found)),
+        }
+    }
+    if good.is_empty() {
+        return Err(objection.unwrap_or_else(|| Objection::new(Hold::StaleLeg, "leg", first.pv.as_str())));
+    }
+    one_history(s, mirror, &good, probe)?;
+    let suspects = here.iter().map(|leg| &leg.pv).filter(|pv| !good.contains(pv)).collect();
+    Ok((good, suspects))
+}
+
+/// Whether the ledger says of a leg that it was in sync at the end, and the disk does not say otherwise.
+fn credible(
+    s: &Situation<'_>,
+    mirror: &Mirror,
+    record: &MirrorRecord,
+    leg: &Leg,
+    probe: &ProbeRun,
+) -> Result<(), Objection> {
+    let unknown = || Objection::new(Hold::NoHistory, "leg", leg.pv.as_str());
+    let known = record.legs.get(&leg.pv).ok_or_else(unknown)?;
+    probe.identity(mirror, leg, known.size)?;
+    if let Trust::Suspect { cause, since, .. } = &known.trust {
+        // With every server away at once none of them missed anything that another has.
+        let alike = *cause == Cause::SessionDown && all_away(record) && mirror.legs.iter().all(up);
+        if !alike {
+            let objection = Objection::new(Hold::StaleLeg, "leg", leg.pv.as_str());
+            return Err(objection.with("cause", cause.word()).with("stale-since", since.0));
+        }
+    }
+    as_noted(mirror, leg, known, probe)?;
+    let noted = s.ledger.vgs.get(&mirror.vg.uuid).and_then(|vg| vg.noted);
+    match probe.texts().get(&leg.pv).zip(noted) {
+        Some((text, noted)) if text.seqno < noted.seqno => {
+            let objection = Objection::new(Hold::RolledBackLeg, "vg-seqno", text.seqno).with("stamp", noted.stamp);
+            Err(objection.with("vg-seqno-noted", noted.seqno).with("leg", leg.pv.as_str()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn all_away(record: &MirrorRecord) -> bool {
+    record.legs.values().all(|leg| matches!(leg.trust, Trust::Suspect { cause: Cause::SessionDown, .. }))
+}
+
+/// The superblock is as it was left: with more `events` the leg was activated elsewhere.
+fn as_noted(mirror: &Mirror, leg: &Leg, known: &LegRecord, probe: &ProbeRun) -> Result<(), Objection> {
+    let (Some(index), true) = (leg.index, mirror.kind != Kind::Mirror) else { return Ok(()) };
+    let loss = Loss { events: known.healthy.map(|note| note.events), ..Loss::default() };
+    witness::untouched(&probe.superblocks(mirror), index, &loss)
+}
+
+/// Whether the credible legs tell one history.
+///
+/// # Errors
+/// The objection, when they tell two.
+fn one_history(s: &Situation<'_>, mirror: &Mirror, good: &[&PvUuid], probe: &ProbeRun) -> Result<(), Objection> {
+    let (texts, superblocks) = (probe.texts(), probe.superblocks(mirror));
+    let stamp = s.ledger.vgs.get(&mirror.vg.uuid).map_or(0, |vg| vg.stamp);
+    let newest = good.iter().copied().max_by_key(|pv| texts.get(pv).map(|text| text.seqno));
+    for pv in good.iter().copied().filter(|pv| Some(*pv) != newest) {
+        let others: Vec<&PvUuid> = newest.into_iter().collect();
+        witness::history(pv, &texts, &others, &Loss::default(), stamp)?;
+    }
+    let legs: Vec<usize> = good.iter().filter_map(|pv| mirror.leg(pv)?.index).collect();
+    if mirror.kind == Kind::Mirror || legs.len() < 2 { Ok(()) } else { witness::peaceful(&superblocks, &legs) }
+}
+
+/// Mirrors whose automatic activation is to be ours from now on, or LVM's again.
+pub fn gate(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    let whole = |m: &&&Mirror| s.steady.contains(&m.lv.uuid) && m.reported && s.reported;
+    let Some(vg) = mirrors.first().map(|m| m.vg.clone()) else { return };
+    if !plan.steps.is_empty() || s.blocked_device().is_some() || s.vg_complete(&vg.uuid).is_err() {
+        return;
+    }
+    let on = !s.settings.gate;
+    let differs = |m: &&&Mirror| {
+        let gated = s.record(m).is_some_and(|record| record.gated);
+        // A mirror that the administrator keeps from being activated stays so.
+        if on { gated && !m.autoactivation } else { m.autoactivation }
+    };
+    let lvs: Vec<_> = mirrors.iter().filter(whole).filter(differs).map(|m| m.lv.clone()).collect();
+    if !lvs.is_empty() {
+        let why = if on { "LVM activates them again" } else { "activated by us, after the witnesses have spoken" };
+        plan.propose(Some((Op::SetAutoactivation { vg, lvs, on }, why.to_owned())));
+    }
+}
+
+/// Mirrors that a leg was kept out of and that are up without it: its disk may answer again.
+pub fn let_in(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    let kept_out = |m: &&&Mirror, leg: &&Leg| {
+        s.record(m).and_then(|record| record.legs.get(&leg.pv)).is_some_and(|known| known.kept_out)
+    };
+    for mirror in mirrors.iter().filter(|m| !matches!(m.live, Live::Inactive | Live::Unreadable(_))) {
+        for leg in mirror.legs.iter().filter(|leg| kept_out(&mirror, leg)) {
+            let Some(place) = leg.place.as_ref().filter(|place| place.offline) else { continue };
+            let others_wait =
+                mirrors.iter().any(|m| m.live == Live::Inactive && waits(s, m) && m.leg(&leg.pv).is_some());
+            if !others_wait {
+                let why = format!("{} is up without it", mirror.name);
+                plan.propose(Some((Op::SetRunning { disk: place.disk.clone() }, why)));
+            }
+        }
+    }
+}
+
+fn waits(s: &Situation<'_>, mirror: &Mirror) -> bool {
+    s.record(mirror).is_some_and(|record| record.kept.is_some() || wanted(s, mirror, record))
+}
+
+/// Mirrors that are seen active: nothing more is asked of them.
+pub fn answered(asked: &mut BTreeSet<LvUuid>, mirrors: &BTreeMap<LvUuid, Mirror>) {
+    asked.retain(|uuid| mirrors.get(uuid).is_some_and(|m| m.live == Live::Inactive));
+}

@@ -1,0 +1,139 @@
+//! The two ends of a turn: what an input changes in belief, and what the world gets to see of the outcome.
+
+use super::Engine;
+use crate::ids::{LvUuid, TargetKey};
+use crate::input::{Effect, Input};
+use crate::snapshot::{Details, Object, Snapshot};
+use crate::time::Now;
+use crate::upkeep::Stopping;
+use crate::witness::Objection;
+use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
+use crate::{incident, view};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Engine {
+    pub(super) fn absorb(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) -> BTreeSet<TargetKey> {
+        let mut broken = BTreeSet::new();
+        match input {
+            // Half a picture would look like absence.
+            Input::Kernel(kernel) if kernel.partial => {}
+            Input::Kernel(kernel) => {
+                self.world.see_kernel(*kernel);
+                self.outdated = false;
+                broken = self.targets.observe(&self.world.kernel, &mut self.ledger, &self.settings, now);
+                self.join();
+                let writers = self.arbiter.running().filter_map(|running| running.op.writes_vg().cloned()).collect();
+                self.watch.look(&self.mirrors, &self.world.kernel, &writers, now.mono);
+                let sessions =
+                    self.targets.all.values().filter_map(|t| Some((t.sid?, t.state == TargetState::LoggedIn)));
+                let sessions: Vec<_> = sessions.collect();
+                self.wants.nodes |= self.wants.sessions.len() != sessions.len();
+                // Servers came or went: whatever did not work before is worth another try.
+                if self.wants.sessions != sessions {
+                    self.arbiter.fresh_start();
+                }
+                self.wants.sessions = sessions;
+            }
+            Input::Lvm(report) => {
+                self.wants.lvm_running = false;
+                match report {
+                    Ok(report) => {
+                        self.wants.lvm_retry = None;
+                        self.world.see_report(report, &mut self.ledger);
+                        self.join();
+                        self.renumber_scrubs();
+                    }
+                    Err(_) => {
+                        let times = self.wants.lvm_retry.map_or(1, |(_, times)| times + 1);
+                        let (first, longest) = self.settings.heal_backoff;
+                        let due = now.mono.after(crate::session::pause(first, longest, times, "report"));
+                        self.wants.lvm_retry = Some((due, times));
+                    }
+                }
+            }
+            Input::Nodes(nodes) => {
+                self.wants.nodes_running = false;
+                // Unreadable records leave the old ones in force.
+                if let Ok(nodes) = nodes {
+                    self.targets.records(nodes, now);
+                }
+            }
+            Input::Iscsi(hint) => {
+                self.targets.hint(hint, now);
+                self.wants.kernel = true;
+            }
+            Input::OpEnded(id, result) => self.op_ended(now, id, &result),
+            Input::LedgerSaved(generation, result) => {
+                self.saved.writing = false;
+                match result {
+                    Ok(()) => {
+                        (self.saved.generation, self.saved.error, self.saved.retry) = (generation, None, None);
+                    }
+                    Err(why) => {
+                        if self.saved.error.is_none() {
+                            let details = Details::from([("reason", why.as_str().into())]);
+                            self.tell(now, EventCode::LedgerDamaged, Severity::Error, Object::Manager, details);
+                        }
+                        self.saved.error = Some(why);
+                        self.saved.retry = Some(now.mono.after(self.settings.heal_backoff.0));
+                    }
+                }
+            }
+            Input::Command(token, command) => {
+                let reply = self.command(now, command);
+                effects.push(Effect::Reply(token, reply));
+            }
+            Input::Tick => self.wants.kernel = true,
+            Input::Stopping => {
+                self.stopping.get_or_insert(Stopping::since(now.mono));
+            }
+        }
+        broken
+    }
+
+    pub(super) fn show(
+        &mut self,
+        now: Now,
+        reasons: &BTreeMap<TargetKey, TimeoutReason>,
+        holds: &BTreeMap<LvUuid, Vec<Objection>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.world.kernel_seen {
+            return;
+        }
+        let mut next = self.situation(now, |s| Snapshot {
+            paused: None,
+            targets: self
+                .targets
+                .all
+                .iter()
+                .filter(|(_, t)| t.sid.is_some() || t.node.is_some())
+                .map(|(key, target)| {
+                    let reason = reasons.get(key).copied().unwrap_or(TimeoutReason::Unmanaged);
+                    (key.clone(), view::target_view(s, key, target, reason))
+                })
+                .collect(),
+            mirrors: self
+                .mirrors
+                .iter()
+                .map(|(uuid, m)| (m.name.clone(), view::mirror_view(s, m, holds, self.watch.paces.get(uuid), now.wall)))
+                .collect(),
+            jobs: BTreeMap::new(),
+        });
+        if !self.outdated {
+            self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
+        }
+        let snapshot = &next;
+        self.hurry.retain(|uuid| {
+            let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));
+            mirror.is_some_and(|m| m.state != crate::words::MirrorState::Redundant)
+        });
+        next.jobs = self.jobs.views();
+        self.news.extend(incident::transitions(&self.snapshot, &next, now.wall));
+        for mut event in self.news.drain(..) {
+            event.at = now.wall;
+            effects.push(Effect::Publish(event));
+        }
+        self.snapshot = next;
+    }
+}

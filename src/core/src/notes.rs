@@ -1,0 +1,186 @@
+//! What a look at the disks teaches. Every answer of a probe passes here once and is noted in the ledger: the superblocks of
+//! healthy legs, who is flagged missing since when, whose server lived on, who is older than it must be.
+//!
+//! Notes are the memory that later verdicts rest on, so nothing is noted that was read while a volume changed.
+
+use crate::continuity;
+use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
+use crate::ledger::{Cause, Connection, Continuity, Healthy, Kind, Ledger, Loss, MirrorRecord, Trust};
+use crate::observation::{LegHealth, ProbedSuperblock, Registration};
+use crate::plan::ProbeRun;
+use crate::session::Targets;
+use crate::time::Wall;
+use crate::topology::{Leg, Live, Mirror};
+use crate::trust;
+use crate::witness;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was learnt about the devices in this run of the daemon.
+#[derive(Debug, Default)]
+pub struct Looks {
+    /// By PV, the connection under which its own metadata was last read and found to be of our VG.
+    judged: BTreeMap<PvUuid, Option<Connection>>,
+    /// By PV, the registrations last read.
+    pub registrations: BTreeMap<PvUuid, Registration>,
+}
+
+impl Looks {
+    /// Whether a leg's device was read since it came to stand where it is.
+    pub fn judged(&self, leg: &Leg, targets: &Targets) -> bool {
+        self.judged.get(&leg.pv).is_some_and(|seen| *seen == connection(leg, targets))
+    }
+
+    /// Forgets what was read of PVs, so that they are read again.
+    pub fn forget(&mut self, pvs: &BTreeSet<PvUuid>) {
+        self.judged.retain(|pv, _| !pvs.contains(pv));
+    }
+}
+
+fn connection(leg: &Leg, targets: &Targets) -> Option<Connection> {
+    let target: &TargetKey = leg.place.as_ref()?.target.as_ref()?;
+    targets.all.get(target)?.connection
+}
+
+/// What notes are taken from.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// VG that was read.
+    pub vg: &'a VgUuid,
+    /// The answers.
+    pub run: &'a ProbeRun,
+    /// Mirrors as joined.
+    pub mirrors: &'a BTreeMap<LvUuid, Mirror>,
+    /// Mirrors steady for two samples.
+    pub steady: &'a BTreeSet<LvUuid>,
+    /// Targets.
+    pub targets: &'a Targets,
+    /// Our keys are made from it.
+    pub machine_id: &'a str,
+    /// dm event numbers of the mirrors at the last look.
+    pub events: &'a BTreeMap<LvUuid, u32>,
+    /// Sequence number of the VG by the last report.
+    pub seqno: Option<u64>,
+    /// Now.
+    pub at: Wall,
+}
+
+/// Takes notes. Returns the legs found in use with older metadata than the others: mirror and PV.
+pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec<(LvUuid, PvUuid)> {
+    let mut rolled_back = Vec::new();
+    let stamp = ledger.vgs.get(reading.vg).map_or(0, |vg| vg.stamp);
+    for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
+        let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
+        note_registrations(record, looks, mirror, reading);
+        note_superblocks(record, mirror, reading);
+        note_metadata(record, mirror, reading, stamp);
+        for (pv, cause) in find_outdated(record, mirror, reading, stamp) {
+            let Some(known) = record.legs.get_mut(&pv) else { continue };
+            trust::accuse(known, cause, None, None, reading.at);
+            if let Trust::Suspect { loss, .. } = &mut known.trust {
+                // Compared whatever the policy.
+                loss.older = cause == Cause::RolledBack;
+            }
+            if mirror.live != Live::Inactive {
+                rolled_back.push((uuid.clone(), pv));
+            }
+        }
+        for leg in &mirror.legs {
+            let size = record.legs.get(&leg.pv).map_or(0, |known| known.size);
+            if leg.place.as_ref().is_some_and(|p| p.up) && reading.run.identity(mirror, leg, size).is_ok() {
+                looks.judged.insert(leg.pv.clone(), connection(leg, reading.targets));
+            }
+        }
+    }
+    rolled_back
+}
+
+/// Did the server of a leg that was away live on? And of one that is well: what is there to compare with next time?
+fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mirror, reading: Reading<'_>) {
+    for leg in mirror.legs.iter().filter(|leg| leg.place.as_ref().is_some_and(|p| p.up)) {
+        let (Some(known), Some(probe)) = (record.legs.get_mut(&leg.pv), reading.run.legs.get(&leg.pv)) else {
+            continue;
+        };
+        looks.registrations.insert(leg.pv.clone(), probe.registration.clone());
+        let ours = continuity::ours(&probe.registration, continuity::key(reading.machine_id, &leg.pv));
+        let lived_on = continuity::judge(&probe.registration, ours, known.registered);
+        match &mut known.trust {
+            // Its server restarted, and no session told of it.
+            Trust::Trusted if lived_on == Continuity::Broken => {
+                let event_nr = reading.events.get(&mirror.lv.uuid).copied();
+                trust::accuse(known, Cause::SessionDown, event_nr, reading.seqno, reading.at);
+                if let Trust::Suspect { loss, .. } = &mut known.trust {
+                    loss.continuity = Continuity::Broken;
+                }
+            }
+            Trust::Trusted => known.registered = ours,
+            Trust::Suspect { cause, loss, .. } if loss.continuity == Continuity::Unknown => {
+                loss.continuity = lived_on;
+                // It never failed and its server never stopped: nothing can be missing.
+                let away = *cause == Cause::SessionDown && lived_on == Continuity::Proven && !loss.older;
+                if away && leg.health == Some(LegHealth::InSync) {
+                    known.trust = Trust::Trusted;
+                }
+            }
+            Trust::Suspect { .. } => {}
+        }
+    }
+}
+
+/// The superblocks of legs that are well, while nothing goes on.
+fn note_superblocks(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) {
+    let unchanged = reading.run.event_nrs.get(&mirror.lv.uuid) == Some(&mirror.event_nr);
+    if mirror.kind == Kind::Mirror || !unchanged || !reading.steady.contains(&mirror.lv.uuid) {
+        return;
+    }
+    let superblocks = reading.run.superblocks(mirror);
+    for leg in &mirror.legs {
+        let superblock = leg.index.and_then(|index| superblocks.get(&index));
+        if let (Some(known), Some(ProbedSuperblock::Found(found))) = (record.legs.get_mut(&leg.pv), superblock) {
+            known.healthy = Some(Healthy { events: found.events, event_nr: mirror.event_nr });
+        }
+    }
+}
+
+/// Who is flagged missing since when, and who came back older than it was.
+fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>, stamp: u64) {
+    let texts = reading.run.texts();
+    let pvs: Vec<PvUuid> = record.legs.keys().cloned().collect();
+    for (pv, known) in &mut record.legs {
+        let Trust::Suspect { loss, .. } = &mut known.trust else { continue };
+        let others: Vec<&PvUuid> = pvs.iter().filter(|other| *other != pv).collect();
+        let flagging = others.iter().filter_map(|other| texts.get(other)).filter(|text| text.missing.contains(pv));
+        loss.flagged = loss.flagged.or(flagging.map(|text| text.seqno).max());
+        if mirror.leg(pv).is_some_and(|leg| leg.place.as_ref().is_some_and(|p| p.up)) {
+            loss.older |= witness::history(pv, &texts, &others, loss, stamp).unwrap_or(false);
+        }
+    }
+}
+
+/// Trusted legs that are in use, or would be if the mirror were activated, with older metadata than another such leg
+/// (`facts/lab.md` C: LVM activates them all the same, and the next command that writes metadata wipes the evidence), or
+/// that another one calls failed.
+fn find_outdated(record: &MirrorRecord, mirror: &Mirror, reading: Reading<'_>, stamp: u64) -> Vec<(PvUuid, Cause)> {
+    let inactive = mirror.live == Live::Inactive;
+    let taking_part = |leg: &&Leg| {
+        let up = leg.place.as_ref().is_some_and(|place| place.up);
+        leg.index.is_some() && if inactive { up } else { leg.health == Some(LegHealth::InSync) }
+    };
+    let trusted = |leg: &&Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+    let legs: Vec<&Leg> = mirror.legs.iter().filter(taking_part).filter(trusted).collect();
+    let (texts, superblocks) = (reading.run.texts(), reading.run.superblocks(mirror));
+    let calls_failed = |by: &Leg, whom: &Leg| match by.index.and_then(|i| superblocks.get(&i)).zip(whom.index) {
+        Some((ProbedSuperblock::Found(found), whom)) => whom < 64 && found.failed_devices & (1 << whom) != 0,
+        _ => false,
+    };
+    let cause = |leg: &&Leg| {
+        let others: Vec<&PvUuid> = legs.iter().map(|l| &l.pv).filter(|pv| **pv != leg.pv).collect();
+        let seqno = |pv: &PvUuid| texts.get(pv).map(|text| text.seqno);
+        // Flagged or not: what takes part is written to, so its metadata is the newest or it is not what took part before.
+        let behind = seqno(&leg.pv).is_some_and(|own| others.iter().any(|other| seqno(other) > Some(own)));
+        let older = behind && witness::history(&leg.pv, &texts, &others, &Loss::default(), stamp).is_ok();
+        let accuser = legs.iter().find(|other| other.pv != leg.pv && calls_failed(other, leg));
+        let accused = inactive && accuser.is_some_and(|other| !calls_failed(leg, other));
+        if older { Some(Cause::RolledBack) } else { accused.then_some(Cause::Lost) }
+    };
+    legs.iter().filter_map(|leg| Some((leg.pv.clone(), cause(leg)?))).collect()
+}

@@ -1,0 +1,103 @@
+//! Requests of people that need more than a word: what would be done, which leg to keep, bring it up, leave it alone.
+//! Checks come before anything is noted; what is asked for is then a wish in the ledger, and the planner does the rest.
+
+use crate::engine::Engine;
+use crate::ids::{LvUuid, PvUuid};
+use crate::input::{Refusal, Reply};
+use crate::snapshot::Object;
+use crate::time::Now;
+use crate::topology::{Live, Mirror};
+use crate::words::{Hold, MirrorState, Operation};
+use crate::{forecast, plan, resolve};
+
+/// Holds that a choice between legs ends.
+const RESOLVABLE: [Hold; 4] = [Hold::SplitBrain, Hold::StaleLeg, Hold::RolledBackLeg, Hold::NoHistory];
+
+impl Engine {
+    fn managed(&self, mirror: &LvUuid) -> Result<&Mirror, Refusal> {
+        let found = self.mirrors.get(mirror).ok_or_else(|| Refusal::NoSuchObject("no such mirror".into()))?;
+        match found.unmanaged {
+            Some(reason) => Err(Refusal::NotManaged(format!("{} is not managed: {reason}", found.name))),
+            None => Ok(found),
+        }
+    }
+
+    pub(crate) fn plan_heal(&self, now: Now, mirror: &LvUuid) -> Result<Reply, Refusal> {
+        let found = self.managed(mirror)?;
+        let steps = self.situation(now, |s| forecast::steps(s, found, &plan::plan(s, &found.vg.uuid)));
+        Ok(Reply::Plan(steps))
+    }
+
+    /// The leg on `keep` becomes the truth for every volume of the VG that has a leg there and is not redundant: verdicts
+    /// are made per VG and PV, so a choice is too.
+    pub(crate) fn resolve(&mut self, now: Now, mirror: &LvUuid, keep: &PvUuid, uid: u32) -> Result<Reply, Refusal> {
+        let found = self.managed(mirror)?;
+        let (name, vg) = (found.name.clone(), found.vg.uuid.clone());
+        let leg = found.leg(keep).ok_or_else(|| Refusal::InvalidArgument(format!("{name} has no leg on {keep}")))?;
+        let shown = self.snapshot.mirrors.get(&name);
+        let holds = shown.into_iter().flat_map(|m| m.hold.into_iter().chain(also(m)));
+        if !holds.into_iter().any(|hold| RESOLVABLE.contains(&hold)) {
+            return Err(Refusal::NotHeld(format!("{name} has no hold that a choice between its legs would end")));
+        }
+        if leg.index.is_none() || !leg.place.as_ref().is_some_and(|place| place.up) {
+            return Err(Refusal::LegMissing(format!("the leg of {name} on {keep} is not there")));
+        }
+        let wrong = |m: &Mirror| {
+            let active = !matches!(m.live, Live::Inactive);
+            active && m.open && m.leg(keep).is_some_and(|l| l.health != Some(crate::observation::LegHealth::InSync))
+        };
+        let redundant =
+            |m: &Mirror| self.snapshot.mirrors.get(&m.name).is_some_and(|shown| shown.state == MirrorState::Redundant);
+        let here = self.mirrors.values().filter(|m| m.vg.uuid == vg && m.unmanaged.is_none() && !redundant(m));
+        let chosen: Vec<&Mirror> = here.filter(|m| m.leg(keep).is_some_and(|leg| leg.index.is_some())).collect();
+        if let Some(busy) = chosen.iter().find(|m| wrong(m)) {
+            let name = &busy.name;
+            return Err(Refusal::Busy(format!("{name} is in use on the leg that is not to be kept: unmount it first")));
+        }
+        let uuids: Vec<LvUuid> = chosen.iter().map(|m| m.lv.uuid.clone()).collect();
+        for mirror in chosen {
+            // One that nothing was remembered of is remembered from now on.
+            self.ledger.mirrors.entry(mirror.lv.uuid.clone()).or_insert_with(|| crate::trust::record(mirror, now.wall));
+        }
+        for uuid in uuids {
+            self.ledger.mirrors.get_mut(&uuid).into_iter().for_each(|record| resolve::choose(record, keep, now.wall));
+        }
+        self.arbiter.fresh_start();
+        Ok(Reply::Job(self.jobs.begin(Operation::Resolve, Object::Mirror(name), uid, now)))
+    }
+
+    pub(crate) fn activate(&mut self, now: Now, mirror: &LvUuid, uid: u32) -> Result<Reply, Refusal> {
+        let found = self.managed(mirror)?;
+        let name = found.name.clone();
+        if found.live != Live::Inactive {
+            return Err(Refusal::NotInactive(format!("{name} is active")));
+        }
+        let hold = self.snapshot.mirrors.get(&name).and_then(|m| m.hold).filter(|hold| RESOLVABLE.contains(hold));
+        if let Some(hold) = hold {
+            return Err(Refusal::Held(format!("{name} is held: {hold}")));
+        }
+        self.asked.insert(mirror.clone());
+        self.arbiter.fresh_start();
+        Ok(Reply::Job(self.jobs.begin(Operation::Activate, Object::Mirror(name), uid, now)))
+    }
+
+    /// Our marks come off the disks, and the VG is left alone until the next start.
+    pub(crate) fn forget(&mut self, now: Now, vg: &str, uid: u32) -> Result<Reply, Refusal> {
+        let unknown = || Refusal::NoSuchObject(format!("no mirrors in a VG named {vg}"));
+        let found = self.mirrors.values().find(|m| m.vg.name == vg).ok_or_else(unknown)?;
+        let uuid = found.vg.uuid.clone();
+        self.ledger.vgs.entry(uuid).or_default().forgotten = true;
+        self.arbiter.fresh_start();
+        Ok(Reply::Job(self.jobs.begin(Operation::Forget, Object::Manager, uid, now)))
+    }
+}
+
+/// The holds under `also`.
+fn also(mirror: &crate::snapshot::MirrorView) -> Vec<Hold> {
+    match mirror.hold_details.get("also") {
+        Some(crate::snapshot::Value::Strs(words)) => {
+            Hold::ALL.iter().copied().filter(|hold| words.iter().any(|word| word == hold.word())).collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,121 @@
+//! Carrying out what a person chose: one leg is kept, every other is dropped and copied anew in full. Which leg that is
+//! stands in the ledger, so a death at any step goes on where it was and never turns round.
+//!
+//! raid1 is converted only while it is active, so everything begins with: active on the kept leg alone. Never by `--rebuild`:
+//! on ambiguous superblocks it was seen to copy the wrong way (`facts/lab.md` B). A leg that was dropped has no superblock
+//! to be trusted by.
+
+use crate::boot;
+use crate::ids::PvUuid;
+use crate::ledger::{Cause, Kind, LegRecord, Loss, MirrorRecord, Stage, Trust};
+use crate::observation::LegHealth;
+use crate::op::{LogKind, Op};
+use crate::plan::{Plan, Situation};
+use crate::time::Wall;
+use crate::topology::{Leg, Live, Mirror};
+use crate::witness::Objection;
+use crate::words::Hold;
+
+/// Notes the choice: the kept leg is the truth, all others are to be copied anew.
+pub fn choose(record: &mut MirrorRecord, keep: &PvUuid, at: Wall) {
+    record.kept = Some(keep.clone());
+    record.unseen = false;
+    for (pv, known) in &mut record.legs {
+        known.trust = if pv == keep {
+            Trust::Trusted
+        } else {
+            let (cause, stage) = (Cause::Condemned, Stage::Unverified);
+            Trust::Suspect { cause, since: at, stage, loss: Loss::default() }
+        };
+    }
+}
+
+/// Whether a leg is to be dropped before anything else is done with it.
+pub fn condemned(known: &LegRecord) -> bool {
+    matches!(known.trust, Trust::Suspect { cause: Cause::Condemned, stage: Stage::Unverified, .. })
+}
+
+/// Proposes the next step for mirrors with a chosen leg.
+pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    for mirror in mirrors.iter().filter(|m| m.reported && s.reported && !m.suspended) {
+        let Some((record, keep)) = s.record(mirror).and_then(|r| Some((r, r.kept.as_ref()?))) else { continue };
+        if let Some(device) = s.blocked_device() {
+            plan.hold(mirror, Objection::new(Hold::DeviceBlocked, "device", device));
+            continue;
+        }
+        let step = match (&mirror.live, mirror.leg(keep)) {
+            (Live::Unreadable(why), _) => Err(Objection::new(Hold::Unreadable, "status", why.as_str())),
+            (Live::Inactive, Some(kept)) => activate(s, mirror, kept),
+            (_, Some(kept)) if kept.health == Some(LegHealth::InSync) => copy_anew(s, mirror, record),
+            (_, _) => give_way(mirror, keep),
+        };
+        match step {
+            Ok(step) => plan.propose(step),
+            Err(objection) => plan.hold(mirror, objection),
+        }
+    }
+}
+
+type Step = Result<Option<(Op, String)>, Objection>;
+
+/// The wrong leg is in use: it has to be deactivated, which a mount forbids.
+fn give_way(mirror: &Mirror, keep: &PvUuid) -> Step {
+    if mirror.open {
+        let why = "the leg that is not to be kept is active and in use: unmount the volume";
+        return Err(Objection::new(Hold::NeedsOperator, "reason", why).with("unmount", mirror.name.as_str()));
+    }
+    let op = Op::Deactivate { vg: mirror.vg.clone(), lv: mirror.lv.clone() };
+    Ok(Some((op, format!("{} is active without {keep}, the leg to be kept", mirror.name))))
+}
+
+/// Activates it on the kept leg alone. The others must not be readable in that moment: a table load trusts whoever has
+/// more `events`.
+fn activate(s: &Situation<'_>, mirror: &Mirror, kept: &Leg) -> Step {
+    if !kept.place.as_ref().is_some_and(|place| place.up) {
+        return Err(Objection::new(Hold::NeedsOperator, "reason", "the leg to be kept is not there"));
+    }
+    let (vg, lv) = (mirror.vg.clone(), mirror.lv.clone());
+    let others = || mirror.legs.iter().filter(|leg| leg.pv != kept.pv && leg.index.is_some());
+    let readable = others().filter_map(|leg| leg.place.as_ref()).find(|place| place.up);
+    if let Some(place) = readable {
+        return boot::keep_out(s, mirror, place).map(Some);
+    }
+    let degraded = others().count() > 0;
+    if mirror.kind == Kind::Mirror && degraded {
+        return Ok(Some((Op::DropDeadLeg { vg, lv }, format!("{} is kept", kept.pv))));
+    }
+    Ok(Some((Op::Activate { vg, lv, degraded }, format!("on {}, the leg to be kept", kept.pv))))
+}
+
+/// Active on the kept leg: drop a condemned leg once its device is back, and add it anew.
+fn copy_anew(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> Step {
+    // The flag may well sit on the leg that was chosen: the other history was written without it.
+    let flagged = |leg: &&Leg| record.kept.as_ref() == Some(&leg.pv) && leg.missing;
+    if let Some(kept) = mirror.legs.iter().find(flagged) {
+        return s.restore_missing(mirror, &kept.pv).map(Some);
+    }
+    let legs = mirror.legs.iter().filter(|leg| record.kept.as_ref() != Some(&leg.pv));
+    let returned = |leg: &&Leg| leg.place.as_ref().is_some_and(|place| place.up);
+    let in_lv = u32::try_from(mirror.legs.iter().filter(|leg| leg.index.is_some()).count()).unwrap_or(u32::MAX);
+    for leg in legs.filter(returned) {
+        let Some(known) = record.legs.get(&leg.pv) else { continue };
+        let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
+        match leg.index {
+            Some(_) if condemned(known) && leg.missing => return s.restore_missing(mirror, &pv).map(Some),
+            Some(_) if condemned(known) => {
+                s.vg_complete(&vg.uuid)?;
+                let why = format!("{} is copied anew from the leg that was chosen", leg.pv);
+                return Ok(Some((Op::DropLeg { vg, lv, pv, legs: in_lv - 1 }, why)));
+            }
+            // A `mirror` takes its dropped legs back by its own rules.
+            None if record.kind == Kind::Raid1 && leg.missing => return s.restore_missing(mirror, &pv).map(Some),
+            None if record.kind == Kind::Raid1 => {
+                s.vg_complete(&vg.uuid)?;
+                let op = Op::ReaddLeg { vg, lv, pv, log: LogKind::Bitmap, log_pv: None, legs: in_lv + 1 };
+                return Ok(Some((op, format!("copy {} in full from the leg that was chosen", mirror.name))));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}

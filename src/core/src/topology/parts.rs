@@ -1,0 +1,124 @@
+//! What single pieces mean: an LV by its segments, a live table by its targets.
+
+use super::{Live, Place};
+use crate::ids::{LvUuid, PvUuid, VgUuid};
+use crate::ledger::Kind;
+use crate::observation::{DmObs, DmTarget, LegHealth, LvObs, MirrorLog, VgObs};
+use crate::words::UnmanagedReason;
+
+/// The type of a mirrored LV, if it is one.
+pub(super) fn kind_of(lv: &LvObs) -> Option<Kind> {
+    let segtype = lv.segs.first()?.segtype.as_str();
+    match segtype {
+        "raid1" => Some(Kind::Raid1),
+        "mirror" => Some(Kind::Mirror),
+        _ if segtype.starts_with("raid10") => Some(Kind::Raid10),
+        _ => None,
+    }
+}
+
+/// The uuid device-mapper has for an LV.
+pub(super) fn dm_uuid(vg: &VgUuid, lv: &LvUuid) -> String {
+    format!("LVM-{}{}", vg.compact(), lv.compact())
+}
+
+/// One leg by the metadata.
+pub(super) struct LegLayout {
+    pub(super) pv: PvUuid,
+    pub(super) superblock: Option<u64>,
+}
+
+/// The legs of an LV in order; `None` when a leg has no extents or spreads over several PVs.
+pub(super) fn layout(vg: &VgObs, lv: &LvObs) -> Option<Vec<LegLayout>> {
+    let by_name = |name: &String| vg.lvs.iter().find(|l| l.name == *name);
+    let one_pv = |l: &LvObs| {
+        let first = l.extents.first()?;
+        l.extents.iter().all(|run| run.pv == first.pv).then(|| first.clone())
+    };
+    if kind_of(lv).is_none() {
+        return Some(vec![LegLayout { pv: one_pv(lv)?.pv, superblock: None }]);
+    }
+    let seg = lv.segs.first()?;
+    let legs = seg.devices.iter().enumerate().map(|(i, image)| {
+        let image = one_pv(by_name(image)?)?;
+        let meta = seg.metadata_devices.get(i).and_then(by_name).and_then(one_pv);
+        let superblock = meta.filter(|m| m.pv == image.pv).map(|m| m.start.saturating_mul(vg.extent_size));
+        Some(LegLayout { pv: image.pv, superblock })
+    });
+    legs.collect()
+}
+
+pub(super) fn unmanaged(
+    vg: &VgObs,
+    lv: &LvObs,
+    twin: bool,
+    odd_layout: bool,
+    device: Option<&DmObs>,
+) -> Option<UnmanagedReason> {
+    let cluster_log = device.is_some_and(|d| {
+        d.targets
+            .iter()
+            .any(|t| matches!(t, DmTarget::Mirror { status, .. } if matches!(status.log, MirrorLog::Other(_))))
+    });
+    let rules = [
+        (!matches!(vg.lock_type.as_str(), "" | "none"), UnmanagedReason::SharedVg),
+        (vg.exported, UnmanagedReason::Exported),
+        (!vg.writeable, UnmanagedReason::ReadOnly),
+        (lv.layout.iter().any(|w| w == "integrity"), UnmanagedReason::Integrity),
+        (cluster_log, UnmanagedReason::ClusterLog),
+        (!lv.move_pv.is_empty(), UnmanagedReason::Pvmove),
+        (lv.converting, UnmanagedReason::Converting),
+        (lv.role.iter().any(|w| w == "private") || !lv.parent.is_empty(), UnmanagedReason::Hidden),
+        (vg.pvs.iter().any(|pv| pv.duplicate), UnmanagedReason::DuplicatePv),
+        (twin || odd_layout, UnmanagedReason::Unsupported),
+    ];
+    rules.into_iter().find(|(applies, _)| *applies).map(|(_, reason)| reason)
+}
+
+pub(super) fn live(device: &DmObs) -> Live {
+    let unreadable = device.targets.iter().find_map(|t| match t {
+        DmTarget::Unreadable { kind, why } => Some(Live::Unreadable(format!("{kind}: {why}"))),
+        _ => None,
+    });
+    if let Some(unreadable) = unreadable {
+        return unreadable;
+    }
+    match device.targets.first() {
+        Some(DmTarget::Raid { status, .. }) => Live::Raid(status.clone()),
+        Some(DmTarget::Mirror { .. }) => {
+            let (mut in_sync, mut total, mut handle_errors) = (0, 0, true);
+            for target in &device.targets {
+                if let DmTarget::Mirror { handle_errors: handles, status } = target {
+                    in_sync += status.in_sync;
+                    total += status.total;
+                    handle_errors &= handles;
+                }
+            }
+            Live::Mirror { in_sync, total, handle_errors }
+        }
+        Some(DmTarget::Linear { .. }) => Live::Single,
+        Some(DmTarget::Error) => Live::Unreadable("error target in place of the volume".into()),
+        Some(DmTarget::Other(kind)) => Live::Unreadable(format!("{kind} target in place of the mirror")),
+        Some(DmTarget::Unreadable { .. }) | None => Live::Inactive,
+    }
+}
+
+pub(super) fn health(device: &DmObs, index: usize, place: Option<&Place>) -> Option<LegHealth> {
+    let worst = device.targets.iter().filter_map(|t| match t {
+        DmTarget::Raid { status, .. } => status.health.get(index).copied(),
+        DmTarget::Mirror { status, .. } => {
+            status.health.get(index).map(|c| if *c == 'A' { LegHealth::InSync } else { LegHealth::Dead })
+        }
+        // What is left of a mirror that lost its other legs. Told by the device: right after dmeventd has dropped a leg, the
+        // last report still has the old order.
+        DmTarget::Linear { dev, .. } if place.is_some_and(|p| p.dev == *dev) => Some(LegHealth::InSync),
+        _ => None,
+    });
+    worst.reduce(|a, b| if a == LegHealth::InSync { b } else { a })
+}
+
+pub(super) fn is_write_mostly(device: &DmObs, index: usize) -> bool {
+    device.targets.iter().any(|t| {
+        matches!(t, DmTarget::Raid { table, .. } if table.write_mostly.iter().any(|i| usize::try_from(*i) == Ok(index)))
+    })
+}

@@ -1,0 +1,252 @@
+//! What is kept up beside the healing: notes from looks at the disks, registrations, stamps, intentions that must stand in
+//! the ledger before their command runs, and an orderly end.
+
+use crate::continuity;
+use crate::engine::Engine;
+use crate::ids::{LvUuid, OpId, PvUuid, TargetKey, VgUuid};
+use crate::input::Effect;
+use crate::ledger::{Connection, Mark, Noted, Trust};
+use crate::notes::{self, Looks, Reading};
+use crate::observation::Registration;
+use crate::op::{Op, OpResult};
+use crate::plan::ProbeRun;
+use crate::settings::Settings;
+use crate::snapshot::{Details, Object};
+use crate::stamp::{self, Stamps};
+use crate::time::{Mono, Now};
+use crate::topology::{Live, Mirror};
+use crate::words::{EventCode, Severity};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is kept up in this run.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    /// What was learnt about the devices.
+    pub(crate) looks: Looks,
+    /// Stamps.
+    pub(crate) stamps: Stamps,
+    /// Keys read back after a registration, under the connection it was begun on. Noted when the next look at the kernel
+    /// still shows that connection: a server that restarted meanwhile has the key and lost its cache all the same.
+    registered: Vec<(PvUuid, Option<Connection>, Registration)>,
+    /// Connections under which registrations were begun.
+    registering: BTreeMap<OpId, (PvUuid, Option<Connection>)>,
+    /// Numbers of stamps that are in the ledger and whose command has not ended yet. A number is never used twice.
+    pub(crate) stamping: BTreeMap<VgUuid, u64>,
+    /// dm event numbers of the mirrors when a probe under way was begun.
+    pub(crate) probing: BTreeMap<OpId, BTreeMap<LvUuid, u32>>,
+    /// What a flush under way makes last.
+    flushing: BTreeMap<OpId, Noted>,
+    /// VGs of which every mirror was redundant at the last look.
+    redundant: BTreeSet<VgUuid>,
+}
+
+/// The service is stopping.
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    since: Mono,
+    /// Stamps begun, by VG, with the number that the metadata gets by them, and whether they were written.
+    stamps: BTreeMap<VgUuid, (Noted, bool)>,
+    /// The ledger has the mark.
+    marked: bool,
+    told: bool,
+}
+
+impl Stopping {
+    /// From that moment on.
+    pub(crate) fn since(since: Mono) -> Self {
+        Self { since, stamps: BTreeMap::new(), marked: false, told: false }
+    }
+
+    /// When stamps are waited for no longer.
+    pub(crate) fn by(&self, settings: &Settings) -> Mono {
+        self.since.after(settings.stop_grace)
+    }
+}
+
+impl Engine {
+    /// After every look at the kernel: registrations that held, and VGs that became redundant.
+    pub(crate) fn keep_up(&mut self) {
+        if !self.outdated {
+            for (pv, connection, keys) in std::mem::take(&mut self.upkeep.registered) {
+                if self.connection_of(&pv) == connection {
+                    self.note_keys(&pv, &keys);
+                }
+            }
+        }
+        let whole = |vg: &VgUuid| {
+            let here = self.ledger.mirrors.values().filter(|record| record.vg == *vg);
+            here.flat_map(|record| record.legs.values()).all(|leg| leg.trust == Trust::Trusted)
+        };
+        let vgs: BTreeSet<VgUuid> = self.mirrors.values().map(|m| m.vg.uuid.clone()).collect();
+        let redundant: BTreeSet<VgUuid> = vgs.into_iter().filter(whole).collect();
+        self.upkeep.stamps.due.extend(redundant.difference(&self.upkeep.redundant).cloned());
+        self.upkeep.redundant = redundant;
+    }
+
+    fn connection_of(&self, pv: &PvUuid) -> Option<Connection> {
+        let leg = self.mirrors.values().find_map(|m| m.leg(pv))?;
+        let target: &TargetKey = leg.place.as_ref()?.target.as_ref()?;
+        self.targets.all.get(target)?.connection
+    }
+
+    fn note_keys(&mut self, pv: &PvUuid, keys: &Registration) {
+        let ours = continuity::ours(keys, continuity::key(&self.host.machine_id, pv));
+        self.upkeep.looks.registrations.insert(pv.clone(), keys.clone());
+        for known in self.ledger.mirrors.values_mut().filter_map(|record| record.legs.get_mut(pv)) {
+            if known.trust == Trust::Trusted {
+                known.registered = ours;
+            }
+        }
+    }
+
+    /// What a look at the disks teaches.
+    pub(crate) fn take_notes(&mut self, now: Now, vg: &VgUuid, run: &ProbeRun) {
+        let reading = Reading {
+            vg,
+            run,
+            mirrors: &self.mirrors,
+            steady: &self.watch.steady,
+            targets: &self.targets,
+            machine_id: &self.host.machine_id,
+            events: &self.watch.events,
+            seqno: self.world.vgs.get(vg).map(|vg| vg.seqno),
+            at: now.wall,
+        };
+        let rolled_back = notes::take(&mut self.ledger, &mut self.upkeep.looks, reading);
+        for (lv, pv) in rolled_back {
+            let Some(name) = self.mirrors.get(&lv).map(|m| m.name.clone()) else { continue };
+            let details = Details::from([
+                ("mirror", name.as_str().into()),
+                ("leg", pv.as_str().into()),
+                ("reason", "its metadata is older than that of the other legs".into()),
+            ]);
+            self.tell(now, EventCode::StaleLegActive, Severity::Critical, Object::Mirror(name), details);
+        }
+    }
+
+    /// Notes what is about to be done, where a death in the middle must find it.
+    pub(crate) fn intend(&mut self, wishes: &[(Op, String)]) {
+        for (op, _) in wishes {
+            match op {
+                Op::Stamp { vg, add, .. } => {
+                    let record = self.ledger.vgs.entry(vg.uuid.clone()).or_default();
+                    record.stamp = record.stamp.max(*add);
+                    self.upkeep.stamping.insert(vg.uuid.clone(), *add);
+                }
+                Op::SetOffline { disk } => {
+                    for mirror in self.mirrors.values().filter(|m| m.live == Live::Inactive) {
+                        let on_disk = mirror.legs.iter().filter(|l| l.place.as_ref().is_some_and(|p| p.disk == *disk));
+                        let Some(record) = self.ledger.mirrors.get_mut(&mirror.lv.uuid) else { continue };
+                        for leg in on_disk {
+                            record.legs.get_mut(&leg.pv).into_iter().for_each(|known| known.kept_out = true);
+                        }
+                    }
+                }
+                Op::SetAutoactivation { lvs, on: false, .. } => {
+                    for lv in lvs {
+                        self.ledger.mirrors.get_mut(&lv.uuid).into_iter().for_each(|record| record.gated = true);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Notes what must be known from before an operation.
+    pub(crate) fn upkeep_begins(&mut self, id: OpId, op: &Op) {
+        match op {
+            Op::Probe { vg, .. } => {
+                let here = self.mirrors.iter().filter(|(_, m)| m.vg.uuid == *vg);
+                self.upkeep.probing.insert(id, here.map(|(lv, m)| (lv.clone(), m.event_nr)).collect());
+            }
+            Op::Register { pv, .. } => {
+                self.upkeep.registering.insert(id, (pv.clone(), self.connection_of(pv)));
+            }
+            Op::Stamp { vg, add, .. } => {
+                let seqno = self.world.vgs.get(&vg.uuid).map_or(0, |vg| vg.seqno + 1);
+                if let Some(stopping) = &mut self.stopping {
+                    stopping.stamps.insert(vg.uuid.clone(), (Noted { stamp: *add, seqno }, false));
+                }
+            }
+            Op::Flush { vg, .. } => {
+                let closing = self.stopping.as_ref().and_then(|s| s.stamps.get(vg)).map(|(noted, _)| *noted);
+                let noted = closing.or_else(|| self.world.vgs.get(vg).and_then(stamp::noted));
+                self.upkeep.flushing.extend(noted.map(|noted| (id, noted)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Follows up on its end.
+    pub(crate) fn upkeep_ends(&mut self, now: Now, id: OpId, op: &Op, result: &OpResult) {
+        match (op, result) {
+            (Op::Register { .. }, OpResult::Registered(keys)) => {
+                if let Some((pv, connection)) = self.upkeep.registering.remove(&id) {
+                    self.upkeep.registered.push((pv, connection, keys.clone()));
+                }
+            }
+            (Op::Stamp { vg, .. }, result) => {
+                self.upkeep.stamping.remove(&vg.uuid);
+                let stopping = self.stopping.as_mut().and_then(|stopping| stopping.stamps.get_mut(&vg.uuid));
+                if let Some((_, written)) = stopping {
+                    *written = matches!(result, OpResult::Exit { code: 0, .. });
+                }
+            }
+            (Op::Unregister { pv, .. }, OpResult::Registered(keys)) => {
+                self.upkeep.looks.registrations.insert(pv.clone(), keys.clone());
+                let legs = self.ledger.mirrors.values_mut().filter_map(|record| record.legs.get_mut(pv));
+                legs.for_each(|known| known.registered = None);
+            }
+            (Op::Flush { vg, .. }, OpResult::Exit { code: 0, .. }) => {
+                let Some(noted) = self.upkeep.flushing.remove(&id) else { return };
+                self.ledger.vgs.entry(vg.clone()).or_default().noted = Some(noted);
+                self.upkeep.stamps.flushed.insert(vg.clone(), noted.stamp);
+                self.upkeep.stamps.done.insert(vg.clone(), now.mono);
+                self.upkeep.stamps.due.remove(vg);
+            }
+            _ => {}
+        }
+        self.upkeep.registering.remove(&id);
+        self.upkeep.flushing.remove(&id);
+    }
+
+    /// The last things to do: one stamp where nothing is in doubt, made to last. Nothing else is begun.
+    pub(crate) fn closing(&mut self, now: Now) -> Vec<(Op, String)> {
+        let Some(stopping) = self.stopping.as_ref().filter(|s| !s.marked && now.mono < s.by(&self.settings)) else {
+            return Vec::new();
+        };
+        let mut vgs: BTreeMap<&VgUuid, Vec<&Mirror>> = BTreeMap::new();
+        for mirror in self.mirrors.values().filter(|m| m.unmanaged.is_none()) {
+            vgs.entry(&mirror.vg.uuid).or_default().push(mirror);
+        }
+        let ops = vgs.into_iter().filter_map(|(vg, mirrors)| match stopping.stamps.get(vg) {
+            None => self.situation(now, |s| stamp::closing(s, vg, &mirrors)),
+            Some((noted, true)) if self.upkeep.stamps.flushed.get(vg) != Some(&noted.stamp) => {
+                Some(Op::Flush { vg: vg.clone(), devices: stamp::devices(&mirrors) })
+            }
+            Some(_) => None,
+        });
+        ops.map(|op| (op, "the service stops".to_owned())).collect()
+    }
+
+    /// Sets the mark once there is nothing left to wait for, and keeps it true until the end: mounts may go after us.
+    pub(crate) fn mark_end(&mut self, now: Now, wishes: &[(Op, String)]) {
+        let stamping = |op: &Op| matches!(op, Op::Stamp { .. } | Op::Flush { .. });
+        let idle = wishes.is_empty() && !self.arbiter.running().any(|running| stamping(&running.op));
+        let Some(stopping) = &mut self.stopping else { return };
+        stopping.marked |= idle || now.mono >= stopping.by(&self.settings);
+        if stopping.marked {
+            let open = |m: &Mirror| m.unmanaged.is_none() && m.live != Live::Inactive && m.open;
+            self.ledger.mark = if self.mirrors.values().any(open) { Mark::Left } else { Mark::Closed };
+        }
+    }
+
+    /// Tells the shell once everything is remembered.
+    pub(crate) fn finish_stopping(&mut self, effects: &mut Vec<Effect>) {
+        let saved = self.saved.generation == self.ledger.generation;
+        if let Some(stopping) = self.stopping.as_mut().filter(|s| s.marked && saved && !s.told) {
+            stopping.told = true;
+            effects.push(Effect::Stopped);
+        }
+    }
+}
