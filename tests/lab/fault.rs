@@ -22,6 +22,19 @@ impl Server {
         }
     }
 
+    /// The address it answers at.
+    pub fn address(self) -> &'static str {
+        match self {
+            Self::A => "10.10.1.2",
+            Self::B => "10.10.2.2",
+        }
+    }
+
+    /// `iscsiadm` on its node record, to be followed by what to do with it.
+    pub fn node(self) -> String {
+        format!("iscsiadm -m node -T iqn.2006-01.com.openfiler:linuxtest1lv-{} -p {}", self.letter(), self.address())
+    }
+
     /// From its letter.
     pub fn parse(word: &str) -> Result<Self> {
         match word {

@@ -79,12 +79,6 @@ impl Guest {
         value.as_str().map(str::to_owned).context("State is no string")
     }
 
-    /// `State` of the manager.
-    pub fn manager_state(&self) -> Result<String> {
-        let value = self.property("/org/mirrorkeeper1", "Manager", "State")?;
-        value.as_str().map(str::to_owned).context("State is no string")
-    }
-
     /// `dmsetup status` of `vg/lv`: target type and what follows. Never blocks on a disk.
     pub fn dm_status(&self, name: &str) -> Result<DmStatus> {
         let line = self.sh(&format!("dmsetup status --noflush {}", dm_name(name)))?;

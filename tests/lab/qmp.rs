@@ -1,4 +1,4 @@
-//! QEMU's monitor: as much of QMP as snapshots need.
+//! QEMU's monitor: as much of QMP as snapshots and resets need.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;

@@ -15,7 +15,7 @@ use crate::stage::Stage;
 use crate::stock;
 
 /// Name of the snapshot with the package in it.
-const INSTALLED: &str = "installed";
+pub const INSTALLED: &str = "installed";
 
 /// Which scenarios, and how.
 pub struct Options<'a> {

@@ -38,6 +38,15 @@ pub fn states(messages: &[Value], mirror: &str) -> Vec<String> {
         .collect()
 }
 
+/// The codes of the events that were announced, in order.
+pub fn events(messages: &[Value]) -> Vec<String> {
+    messages
+        .iter()
+        .filter(|m| m["type"] == "signal" && m["member"] == "Event")
+        .filter_map(|m| m["payload"]["data"][1].as_str().map(str::to_owned))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +70,13 @@ mod tests {
         ];
         assert_eq!(states(&messages, "vg0/r1"), ["degraded", "redundant"]);
         assert!(states(&messages, "vg0/testlv").is_empty());
+        assert!(events(&messages).is_empty());
+    }
+
+    #[test]
+    fn events_are_told_by_their_codes() {
+        let event = json!({"type": "signal", "path": "/org/mirrorkeeper1", "interface": "org.mirrorkeeper1.Manager",
+            "member": "Event", "payload": {"type": "tssoa{sv}", "data": [1, "leg-lost", "error", "/", {}]}});
+        assert_eq!(events(&[event]), ["leg-lost"]);
     }
 }

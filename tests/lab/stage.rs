@@ -56,7 +56,7 @@ impl<'a> Stage<'a> {
         for volume in VOLUMES {
             let n = name(volume);
             self.guest().sh(&format!(
-                "systemd-run --quiet --unit=lab-writer-{n} -p TimeoutStopSec=900 lab-guest writer \
+                "systemd-run --quiet --unit=lab-writer-{n} -p TimeoutStopSec=900 -p RequiresMountsFor=/mnt/{n} lab-guest writer \
                      --file /mnt/{n}/records --ledger /root/{n}.ledger --summary /root/{n}.summary"
             ))?;
         }

@@ -109,6 +109,11 @@ impl Vm {
         self.guest.set_clock()
     }
 
+    /// Power lost and back at once: the guest boots anew with what had reached its disks.
+    pub fn reset(&self) -> Result<()> {
+        self.qmp()?.call("system_reset", serde_json::json!({})).map(drop)
+    }
+
     /// Power cut: QEMU is killed, and with it everything the guest had only in memory.
     pub fn power_cut(mut self) -> Result<()> {
         match self.child.take() {

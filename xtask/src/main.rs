@@ -6,6 +6,7 @@
 mod needs;
 mod package;
 mod run;
+mod sim;
 
 use std::env;
 use std::ffi::OsString;
@@ -23,7 +24,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test --all     with every scenario of the lab
   demo           build the package and show the main job in the lab, with times
   package        build the .deb, in target/debian
-  lab ARGS...    run the lab's own command; `cargo xtask lab help` shows what it can do";
+  lab ARGS...    run the lab's own command; `cargo xtask lab help` shows what it can do
+  sim ARGS...    run schedules of the simulator: --seeds N [--from S] [--jobs J], or --seed S --trace";
 
 fn main() -> ExitCode {
     match perform() {
@@ -50,6 +52,7 @@ fn perform() -> Result<()> {
             build_lab(&mut Steps::new(1))?;
             run::through(Command::new(lab_program()).args(&args[1..]))
         }
+        ["sim", ..] => sim::run(&args[1..]),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

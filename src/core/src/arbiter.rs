@@ -94,7 +94,7 @@ impl Arbiter {
             return Err(Refused::Occupied);
         }
         match self.last.get(&(slot, op.code())) {
-            Some(last) if last.op == *op && last.times >= 2 => {
+            Some(last) if last.op.is_again(op) && last.times >= 2 => {
                 let due = last.ended.after(pause(backoff.0, backoff.1, last.times - 1, op.code()));
                 if due <= now { Ok(()) } else { Err(Refused::Until(due)) }
             }
@@ -124,7 +124,7 @@ impl Arbiter {
             self.last.retain(|(other, code), _| *other != slot || *code != PROBE);
         }
         let kind = (slot, running.op.code());
-        let times = self.last.get(&kind).filter(|last| last.op == running.op).map_or(1, |last| last.times + 1);
+        let times = self.last.get(&kind).filter(|last| last.op.is_again(&running.op)).map_or(1, |last| last.times + 1);
         self.last.insert(kind, Last { op: running.op.clone(), ended: now, times });
         Some(running.op)
     }

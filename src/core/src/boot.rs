@@ -4,7 +4,7 @@
 //! A leg that stands alone is taken only if the ledger says that it was in sync at the end. Activation with two legs is a
 //! table load, so a suspect is kept out of it: its disk fails its I/O until the volume is up without it.
 
-use crate::ids::{LvUuid, PvUuid};
+use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::ledger::{Cause, Kind, LegRecord, Loss, MirrorRecord, Trust};
 use crate::op::Op;
 use crate::plan::{Plan, ProbeRun, Situation};
@@ -15,19 +15,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Proposes the next step towards activation of the inactive mirrors of a VG.
 pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    let Some(vg) = mirrors.first().map(|m| &m.vg.uuid) else { return };
     for mirror in mirrors.iter().filter(|m| m.live == Live::Inactive && m.reported) {
+        // One whose disk is offline for the sake of another waits until it is back.
+        let ours = kept_out(s, vg).any(|(m, _)| m.lv == mirror.lv);
+        let others = mirror.legs.iter().filter_map(|leg| leg.place.as_ref()).any(|place| place.offline);
+        if others && !ours && kept_out(s, vg).next().is_some() {
+            continue;
+        }
         match s.record(mirror) {
             Some(record) if record.kept.is_some() => {}
             Some(record) if wanted(s, mirror, record) => {
                 let step = plan_one(s, mirror, record, plan);
                 plan.propose(step);
             }
-            None if due(s, mirror) => {
+            None if due(s, mirror) && mirror.autoactivation => {
                 let why = "inactive, and nothing is remembered of it; activate it by hand if you know its legs";
                 plan.hold(mirror, Objection::new(Hold::NoHistory, "reason", why));
             }
             _ => {}
         }
+    }
+    // Whoever needs a disk kept out goes first.
+    if plan.steps.iter().any(|(op, _)| matches!(op, Op::SetOffline { .. })) {
+        plan.steps.retain(|(op, _)| !matches!(op, Op::Activate { .. } | Op::DropDeadLeg { .. }));
     }
 }
 
@@ -40,13 +51,9 @@ fn wanted(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> bool {
 /// Whether waiting for its legs is over: they are all there and LVM has nothing to do with it, or the grace has passed.
 fn due(s: &Situation<'_>, mirror: &Mirror) -> bool {
     let gated = s.record(mirror).is_some_and(|record| record.gated);
-    let complete = mirror.legs.iter().all(|leg| up(leg) && !leg.missing);
+    let complete = mirror.legs.iter().all(|leg| leg.up() && !leg.missing);
     let grace = u64::try_from(s.settings.activation_grace.as_micros()).unwrap_or(u64::MAX);
     s.now.mono.0 >= grace || (gated && complete)
-}
-
-fn up(leg: &Leg) -> bool {
-    leg.place.as_ref().is_some_and(|place| place.up)
 }
 
 fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mut Plan) -> Option<(Op, String)> {
@@ -72,7 +79,7 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
     };
     let (vg, lv) = (mirror.vg.clone(), mirror.lv.clone());
     let in_lv = |leg: &&Leg| leg.index.is_some();
-    let absent = mirror.legs.iter().filter(in_lv).find(|leg| !up(leg) || leg.missing);
+    let absent = mirror.legs.iter().filter(in_lv).find(|leg| !leg.up() || leg.missing);
     let names = chosen.iter().map(|pv| pv.as_str()).collect::<Vec<_>>().join(" ");
     // A table load trusts whoever has more `events`, a `mirror` copies from its first leg: suspects must not be readable.
     let readable = suspects.iter().find_map(|pv| mirror.leg(pv)?.place.as_ref().filter(|p| p.up));
@@ -86,16 +93,28 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
     }
 }
 
-/// Makes a disk fail its I/O while a mirror is activated without it, unless other volumes in use have a leg there.
+/// Makes a disk fail its I/O while a mirror is activated without it, unless anything else in use lies on it.
 pub fn keep_out(s: &Situation<'_>, mirror: &Mirror, place: &Place) -> Result<(Op, String), Objection> {
-    let on_disk = |leg: &Leg| leg.index.is_some() && leg.place.as_ref().is_some_and(|p| p.disk == place.disk);
-    let live = |m: &&Mirror| !matches!(m.live, Live::Inactive) && m.legs.iter().any(on_disk);
-    if let Some(other) = s.mirrors.values().find(live) {
-        let objection = Objection::new(Hold::UnmanagedUser, "lv", other.name.as_str());
+    if place.disk.is_empty() || place.disk != place.name {
+        let why = "a leg that must be kept out is on a partition or on no iSCSI disk: take it away by hand";
+        return Err(Objection::new(Hold::NeedsOperator, "reason", why).with("device", place.name.as_str()));
+    }
+    if let Some(user) = s.kernel.user_of(place.dev) {
+        let objection = Objection::new(Hold::UnmanagedUser, "in-use", user);
         return Err(objection.with("disk", place.disk.as_str()));
     }
     let why = format!("{} is to be activated without {}", mirror.name, place.name);
     Ok((Op::SetOffline { disk: place.disk.clone() }, why))
+}
+
+/// Disks of a VG that we set offline and that still are.
+pub fn kept_out<'a>(s: &Situation<'a>, vg: &VgUuid) -> impl Iterator<Item = (&'a Mirror, &'a Place)> {
+    let records = s.ledger;
+    s.mirrors.values().filter(move |m| m.vg.uuid == *vg).flat_map(move |m| {
+        let record = records.mirrors.get(&m.lv.uuid);
+        let ours = move |leg: &&Leg| record.and_then(|r| r.legs.get(&leg.pv)).is_some_and(|known| known.kept_out);
+        m.legs.iter().filter(ours).filter_map(move |leg| Some((m, leg.place.as_ref().filter(|p| p.offline)?)))
+    })
 }
 
 /// The legs to activate on, and those that are there and must be kept out.
@@ -109,7 +128,7 @@ fn choose<'a>(
     probe: &ProbeRun,
 ) -> Result<Choice<'a>, Objection> {
     let in_lv = || mirror.legs.iter().filter(|leg| leg.index.is_some());
-    let here: Vec<&Leg> = in_lv().filter(|leg| up(leg)).collect();
+    let here: Vec<&Leg> = in_lv().filter(|leg| leg.up()).collect();
     let complete = here.len() == in_lv().count();
     let nobody = || Objection::new(Hold::NoHistory, "reason", "none of its legs is there");
     let first = here.first().ok_or_else(nobody)?;
@@ -129,7 +148,17 @@ fn choose<'a>(
         return Err(objection.unwrap_or_else(|| Objection::new(Hold::StaleLeg, "leg", first.pv.as_str())));
     }
     one_history(s, mirror, &good, probe)?;
-    let suspects = here.iter().map(|leg| &leg.pv).filter(|pv| !good.contains(pv)).collect();
+    let suspects: Vec<&PvUuid> = here.iter().map(|leg| &leg.pv).filter(|pv| !good.contains(pv)).collect();
+    let texts = probe.texts();
+    let seqno = |pv: &PvUuid| texts.get(pv).map(|text| text.seqno);
+    let newest = good.iter().filter_map(|pv| seqno(pv)).max();
+    if let Some(ahead) = suspects.iter().copied().find(|pv| seqno(pv) > newest && newest.is_some()) {
+        let why = "a leg that is not believed has newer metadata than those that are";
+        let objection = Objection::new(Hold::SplitBrain, "reason", why).with("leg", ahead.as_str());
+        return Err(objection
+            .with("vg-seqno", seqno(ahead).unwrap_or(0))
+            .with("survivor-vg-seqno", newest.unwrap_or(0)));
+    }
     Ok((good, suspects))
 }
 
@@ -146,13 +175,18 @@ fn credible(
     probe.identity(mirror, leg, known.size)?;
     if let Trust::Suspect { cause, since, .. } = &known.trust {
         // With every server away at once none of them missed anything that another has.
-        let alike = *cause == Cause::SessionDown && all_away(record) && mirror.legs.iter().all(up);
+        let alike = *cause == Cause::SessionDown && all_away(record) && mirror.legs.iter().all(Leg::up);
         if !alike {
             let objection = Objection::new(Hold::StaleLeg, "leg", leg.pv.as_str());
             return Err(objection.with("cause", cause.word()).with("stale-since", since.0));
         }
     }
-    as_noted(mirror, leg, known, probe)?;
+    // Alone it is the newest history there is, wherever it was made; beside another one it has to be as it was left.
+    let alone = mirror.legs.iter().filter(|leg| leg.up()).count() < 2;
+    let whole = record.legs.values().all(|leg| leg.trust == Trust::Trusted);
+    if whole && !alone {
+        as_noted(mirror, leg, known, probe)?;
+    }
     let noted = s.ledger.vgs.get(&mirror.vg.uuid).and_then(|vg| vg.noted);
     match probe.texts().get(&leg.pv).zip(noted) {
         Some((text, noted)) if text.seqno < noted.seqno => {
@@ -194,7 +228,9 @@ fn one_history(s: &Situation<'_>, mirror: &Mirror, good: &[&PvUuid], probe: &Pro
 pub fn gate(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     let whole = |m: &&&Mirror| s.steady.contains(&m.lv.uuid) && m.reported && s.reported;
     let Some(vg) = mirrors.first().map(|m| m.vg.clone()) else { return };
-    if !plan.steps.is_empty() || s.blocked_device().is_some() || s.vg_complete(&vg.uuid).is_err() {
+    let well = |m: &&Mirror| s.trusts_all(m) && m.legs.iter().all(Leg::up);
+    let quiet = plan.steps.is_empty() && plan.holds.is_empty() && s.blocked_device().is_none();
+    if !quiet || !mirrors.iter().all(well) || s.vg_complete(&vg.uuid).is_err() {
         return;
     }
     let on = !s.settings.gate;
@@ -210,26 +246,19 @@ pub fn gate(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     }
 }
 
-/// Mirrors that a leg was kept out of and that are up without it: its disk may answer again.
-pub fn let_in(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
-    let kept_out = |m: &&&Mirror, leg: &&Leg| {
-        s.record(m).and_then(|record| record.legs.get(&leg.pv)).is_some_and(|known| known.kept_out)
+/// Lets disks answer again that were kept out of activations, once no activation without them is to come.
+pub fn let_in(s: &Situation<'_>, vg: &VgUuid, plan: &mut Plan) {
+    let coming = |m: &Mirror| {
+        plan.steps.iter().any(|(op, _)| {
+            matches!(op, Op::Activate { .. } | Op::DropDeadLeg { .. }) && op.lvs().contains(&m.lv)
+        })
     };
-    for mirror in mirrors.iter().filter(|m| !matches!(m.live, Live::Inactive | Live::Unreadable(_))) {
-        for leg in mirror.legs.iter().filter(|leg| kept_out(&mirror, leg)) {
-            let Some(place) = leg.place.as_ref().filter(|place| place.offline) else { continue };
-            let others_wait =
-                mirrors.iter().any(|m| m.live == Live::Inactive && waits(s, m) && m.leg(&leg.pv).is_some());
-            if !others_wait {
-                let why = format!("{} is up without it", mirror.name);
-                plan.propose(Some((Op::SetRunning { disk: place.disk.clone() }, why)));
-            }
-        }
+    let disks: BTreeSet<&str> = kept_out(s, vg).map(|(_, place)| place.disk.as_str()).collect();
+    let waits = |disk: &str| kept_out(s, vg).any(|(m, place)| place.disk == disk && coming(m));
+    let free: Vec<&str> = disks.into_iter().filter(|disk| !waits(disk)).collect();
+    for disk in free {
+        plan.propose(Some((Op::SetRunning { disk: disk.to_owned() }, "nothing is to be activated without it".into())));
     }
-}
-
-fn waits(s: &Situation<'_>, mirror: &Mirror) -> bool {
-    s.record(mirror).is_some_and(|record| record.kept.is_some() || wanted(s, mirror, record))
 }
 
 /// Mirrors that are seen active: nothing more is asked of them.

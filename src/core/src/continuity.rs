@@ -38,8 +38,9 @@ pub fn judge(found: &Registration, ours: Option<u32>, noted: Option<u32>) -> Con
     match (noted, ours) {
         (None, _) => Continuity::Unknown,
         (Some(noted), Some(now)) if noted == now => Continuity::Proven,
-        _ if matches!(found, Registration::Unknown(_)) => Continuity::Unknown,
-        _ => Continuity::Broken,
+        // Whoever else has keys there may have taken ours away.
+        (Some(_), None) if matches!(found, Registration::Keys { keys, .. } if keys.is_empty()) => Continuity::Broken,
+        _ => Continuity::Unknown,
     }
 }
 
@@ -58,14 +59,15 @@ mod tests {
             (keys(1, &[7]), Some(1), Continuity::Proven),
             (keys(1, &[7, 7]), Some(1), Continuity::Proven),
             (keys(0, &[]), Some(1), Continuity::Broken),
-            (keys(2, &[7]), Some(1), Continuity::Broken),
-            (keys(2, &[7, 8]), Some(1), Continuity::Broken),
+            (keys(2, &[7]), Some(1), Continuity::Unknown),
+            (keys(2, &[7, 8]), Some(1), Continuity::Unknown),
+            (keys(2, &[8]), Some(1), Continuity::Unknown),
             (keys(1, &[7]), None, Continuity::Unknown),
             (Registration::Unknown("refused".into()), Some(1), Continuity::Unknown),
             (
                 Registration::Keys { generation: 1, keys: vec![7], reserved: false, persists: true },
                 Some(1),
-                Continuity::Broken,
+                Continuity::Unknown,
             ),
         ];
         for (found, noted, verdict) in table {

@@ -9,7 +9,7 @@ use crate::arbiter::{Arbiter, Refused, Slot};
 use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
 use crate::ledger::{Ledger, Mark, VERSION};
-use crate::op::{Op, OpResult};
+use crate::op::{LvRef, Op, OpResult};
 use crate::plan::{self, ProbeRun, Scrub, Situation};
 use crate::session::Targets;
 use crate::settings::Settings;
@@ -72,6 +72,8 @@ pub struct Engine {
     /// An operation has ended since the kernel was last looked at: nothing is begun before the next look.
     pub(crate) outdated: bool,
     pub(crate) stopping: Option<Stopping>,
+    /// Whether the whole system is going down, once it is known.
+    pub(crate) system_stopping: Option<bool>,
 }
 
 /// Observations that are wanted or being made.
@@ -101,8 +103,12 @@ impl Engine {
         let boot_id = host.boot_id.as_str();
         let mut ledger = match found {
             LedgerFound::Good(ledger) if ledger.version == VERSION => *ledger,
-            LedgerFound::Good(_) | LedgerFound::Absent => Ledger::empty(boot_id),
-            LedgerFound::Damaged(why) => {
+            LedgerFound::Absent => Ledger::empty(boot_id),
+            LedgerFound::Good(_) | LedgerFound::Damaged(_) => {
+                let why = match found {
+                    LedgerFound::Damaged(why) => why,
+                    _ => "it has another version".to_owned(),
+                };
                 let details = Details::from([("reason", why.into())]);
                 let (code, severity) = (EventCode::LedgerDamaged, Severity::Error);
                 news.push(Event { at: Default::default(), code, severity, object: Object::Manager, details });
@@ -146,6 +152,7 @@ impl Engine {
             refused: BTreeSet::new(),
             outdated: false,
             stopping: None,
+            system_stopping: None,
         }
     }
 
@@ -175,12 +182,13 @@ impl Engine {
             self.wish_iscsi(now, &mut wishes);
             holds = self.plan(now, &mut wishes);
         }
-        self.intend(&wishes);
         if self.ledger != ledger_before {
             self.ledger.generation = ledger_before.generation + 1;
         }
+        if self.start(now, wishes, &mut holds, &mut effects) {
+            self.ledger.generation += 1;
+        }
         self.save(now, &mut effects);
-        self.start(now, wishes, &mut holds, &mut effects);
         self.finish_stopping(&mut effects);
         self.observe(now, &mut effects);
         self.show(now, &reasons, &holds, &mut effects);
@@ -212,7 +220,7 @@ impl Engine {
         };
         trust::judge(&mut self.ledger, evidence);
         self.watch.remember(&self.mirrors);
-        self.keep_up();
+        self.keep_up(now);
     }
 
     /// Runs a closure over everything a plan rests on.
@@ -276,15 +284,18 @@ impl Engine {
         holds
     }
 
-    /// Starts what may be started now; what may not says why in the holds.
+    /// Starts what may be started now; what may not says why in the holds. Returns whether an intention was noted that has
+    /// to be on disk first.
     fn start(
         &mut self,
         now: Now,
         wishes: Vec<(Op, String)>,
         holds: &mut BTreeMap<LvUuid, Vec<Objection>>,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> bool {
+        let mut noted = false;
         for (op, why) in wishes {
+            let lvs = self.concerns(&op);
             let backoff = match op {
                 Op::Login { .. } => self.settings.login_backoff,
                 _ => self.settings.heal_backoff,
@@ -304,23 +315,45 @@ impl Engine {
                 Ok(()) => {
                     let (op, why) = self.look_first(now, &op, &why);
                     match self.situation(now, |s| safety::check(&op, s)) {
-                        Ok(()) => effects.push(self.begin(now, op, &why)),
-                        Err(rule) => self.report_refusal(&op, &rule, effects),
+                        Ok(()) if self.intend(&op) => {
+                            noted = true;
+                            None
+                        }
+                        Ok(()) => {
+                            effects.push(self.begin(now, op, &why));
+                            None
+                        }
+                        Err(rule) => {
+                            self.report_refusal(&op, &rule, effects);
+                            Some(Objection::new(Hold::NeedsOperator, "refused", rule))
+                        }
                     }
-                    None
                 }
             };
-            for lv in op.lvs() {
+            for lv in &lvs {
                 if let Some(objection) = &held {
                     holds.entry(lv.uuid.clone()).or_default().push(objection.clone());
                 }
             }
         }
+        noted
+    }
+
+    /// The volumes that wait for an operation.
+    fn concerns(&self, op: &Op) -> Vec<LvRef> {
+        let with_leg = |pv| self.mirrors.values().filter(move |m| m.leg(pv).is_some()).map(|m| m.lv.clone());
+        match op {
+            Op::RestoreMissing { pv, .. } => with_leg(pv).collect(),
+            _ => op.lvs().to_vec(),
+        }
     }
 
     /// An operation that needs a fresh look at the disks gives way to that look.
     fn look_first(&self, now: Now, op: &Op, why: &str) -> (Op, String) {
-        let vg = op.writes_vg().filter(|_| op.needs_look());
+        let inactive = |lv: &LvRef| self.mirrors.get(&lv.uuid).is_some_and(|m| m.live == Live::Inactive);
+        // At boot a device that is gone is dropped because of what another one says.
+        let at_boot = matches!(op, Op::DropDeadLeg { lv, .. } if inactive(lv));
+        let vg = op.writes_vg().filter(|_| op.needs_look() || at_boot);
         let mirror = vg.and_then(|vg| self.mirrors.values().find(|m| m.vg.uuid == *vg));
         self.situation(now, |s| match mirror {
             Some(m) if s.probe(&m.vg.uuid).is_none() => {
@@ -348,7 +381,7 @@ impl Engine {
         };
         self.jobs.step(id, &op, why, &names, now);
         self.note_start(now, id, &op);
-        self.upkeep_begins(id, &op);
+        self.upkeep_begins(now, id, &op);
         Effect::Start(id, op)
     }
 
@@ -357,19 +390,18 @@ impl Engine {
         let Some(op) = self.arbiter.ended(id, result, now.mono) else { return };
         (self.wants.kernel, self.outdated) = (true, true);
         if let Op::Probe { vg, .. } = &op {
-            let order = plan::probe_order(&self.mirrors, vg);
-            let event_nrs = self.upkeep.probing.remove(&id).unwrap_or_default();
+            let Some(asked) = self.upkeep.probing.remove(&id) else { return };
             let run = match result {
-                OpResult::Probed(legs) => ProbeRun { at: now.mono, order, event_nrs, legs: legs.clone() },
-                other => ProbeRun::failed(order, event_nrs, &format!("the probe gave no answer: {other:?}"), now.mono),
+                OpResult::Probed(legs) => ProbeRun { legs: legs.clone(), ..asked },
+                other => ProbeRun::failed(asked, &format!("the probe gave no answer: {other:?}")),
             };
-            self.take_notes(now, vg, &run);
-            self.probes.insert(vg.clone(), run);
+            self.upkeep.answered.push((vg.clone(), run));
         }
         if let Some(vg) = op.writes_vg() {
             self.world.distrust_report();
             // Whatever was read before it is history.
             self.probes.remove(vg);
+            self.upkeep.answered.retain(|(other, _)| other != vg);
         }
         self.note_end(now, id, &op, result);
         self.upkeep_ends(now, id, &op, result);

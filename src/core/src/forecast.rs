@@ -1,5 +1,5 @@
-//! What would be done about a mirror, step by step, and what is in the way: `PlanHeal`. The first step is the planner's own;
-//! those after it are what follows if each works.
+//! What would be done about a mirror, step by step, and what is in the way: `PlanHeal`. A forecast: each step is planned anew
+//! from what is seen when its turn comes.
 
 use crate::input::PlannedStep;
 use crate::ledger::{Kind, Stage, Trust};
@@ -8,7 +8,8 @@ use crate::op::{LogKind, LvRef, Op, VgRef};
 use crate::plan::{Plan, Situation};
 use crate::resolve;
 use crate::settings::Verify;
-use crate::topology::{Leg, Mirror};
+use crate::topology::{Leg, Live, Mirror};
+use crate::words::Hold;
 
 /// The steps; empty for a mirror that wants nothing.
 pub fn steps(s: &Situation<'_>, mirror: &Mirror, plan: &Plan) -> Vec<PlannedStep> {
@@ -18,7 +19,15 @@ pub fn steps(s: &Situation<'_>, mirror: &Mirror, plan: &Plan) -> Vec<PlannedStep
         PlannedStep { code: "hold", why, argv: Vec::new() }
     });
     let mut steps: Vec<PlannedStep> = held.collect();
-    if steps.iter().any(|_| plan.holds[&mirror.lv.uuid].iter().any(|o| o.hold >= crate::words::Hold::Unreadable)) {
+    let grave =
+        plan.holds.get(&mirror.lv.uuid).into_iter().flatten().any(|objection| objection.hold >= Hold::Unreadable);
+    if grave {
+        return steps;
+    }
+    // What is done before a mirror is active follows from looks that are still to come.
+    let next = plan.steps.iter().filter(|(op, _)| op.lvs().contains(&mirror.lv)).map(|(op, why)| step(op, why));
+    if mirror.live == Live::Inactive {
+        steps.extend(next);
         return steps;
     }
     let Some(record) = s.record(mirror) else { return steps };

@@ -26,6 +26,8 @@ pub enum Input {
     Command(u64, Command),
     /// Time passed.
     Tick,
+    /// Whether the whole system is going down, so that nobody opens anything any more.
+    SystemStopping(bool),
     /// The machine or the service is stopping: observe and remember, begin nothing.
     Stopping,
 }

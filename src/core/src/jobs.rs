@@ -174,6 +174,15 @@ impl Jobs {
         self.all.retain(|_, job| job.ended.is_none_or(|at| now.mono.since(at) < kept));
     }
 
+    /// Names of the mirrors that somebody waits to see activated.
+    pub fn activations(&self) -> impl Iterator<Item = String> {
+        let open = self.all.values().filter(|job| job.ended.is_none() && job.view.operation == Operation::Activate);
+        open.filter_map(|job| match &job.view.object {
+            Object::Mirror(name) => Some(name.clone()),
+            _ => None,
+        })
+    }
+
     /// Mirrors or targets with a requested job that is still open.
     pub fn open(&self) -> impl Iterator<Item = &Object> {
         self.all.values().filter(|job| job.ended.is_none()).map(|job| &job.view.object)

@@ -244,6 +244,9 @@ pub struct Loss {
     /// It was revived in a way that has been seen to leave out blocks: over a new device name, or in more than one try.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rough: bool,
+    /// Its metadata told another history when it was read. A later write of metadata may wipe that; this note stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub diverged: bool,
     /// It came back with older metadata than it must have had: it is compared whatever the policy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub older: bool,

@@ -86,7 +86,7 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
                 match held.map_or_else(|| readd(s, mirror, leg), Err) {
                     Ok(op) => Some((op, format!("{} is back; copy {} onto it in full", place.name, mirror.name))),
                     Err(objection) => {
-                        plan.hold(mirror, objection);
+                        plan.hold_with(mirror, objection);
                         None
                     }
                 }
@@ -111,6 +111,10 @@ fn verdict(
     if *cause == Cause::Condemned {
         return Ok(());
     }
+    if loss.diverged {
+        let why = "its metadata told another history when it was read";
+        return Err(Objection::new(Hold::SplitBrain, "reason", why).with("leg", leg.pv.as_str()));
+    }
     let alive = mirror.legs.iter().filter(|l| l.pv != leg.pv && l.health == Some(LegHealth::InSync));
     let others: Vec<&PvUuid> = alive.map(|leg| &leg.pv).collect();
     let stamp = s.ledger.vgs.get(&mirror.vg.uuid).map_or(0, |vg| vg.stamp);
@@ -124,6 +128,10 @@ fn drop_leg(
     leg: &Leg,
     plan: &mut Plan,
 ) -> Option<(Op, String)> {
+    if let Some(objection) = plan.held.get(&leg.pv).cloned() {
+        plan.hold_with(mirror, objection);
+        return None;
+    }
     let in_lv = mirror.legs.iter().filter(|l| l.index.is_some()).count();
     if in_lv < 2 {
         // It is all there is; whoever comes next is copied from it.

@@ -4,8 +4,8 @@
 //! Notes are the memory that later verdicts rest on, so nothing is noted that was read while a volume changed.
 
 use crate::continuity;
-use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
-use crate::ledger::{Cause, Connection, Continuity, Healthy, Kind, Ledger, Loss, MirrorRecord, Trust};
+use crate::ids::{LvUuid, PvUuid, VgUuid};
+use crate::ledger::{Cause, Connection, Continuity, Healthy, Kind, Ledger, Loss, MirrorRecord, Stage, Trust};
 use crate::observation::{LegHealth, ProbedSuperblock, Registration};
 use crate::plan::ProbeRun;
 use crate::session::Targets;
@@ -27,18 +27,8 @@ pub struct Looks {
 impl Looks {
     /// Whether a leg's device was read since it came to stand where it is.
     pub fn judged(&self, leg: &Leg, targets: &Targets) -> bool {
-        self.judged.get(&leg.pv).is_some_and(|seen| *seen == connection(leg, targets))
+        self.judged.get(&leg.pv).is_some_and(|seen| *seen == targets.connection(leg))
     }
-
-    /// Forgets what was read of PVs, so that they are read again.
-    pub fn forget(&mut self, pvs: &BTreeSet<PvUuid>) {
-        self.judged.retain(|pv, _| !pvs.contains(pv));
-    }
-}
-
-fn connection(leg: &Leg, targets: &Targets) -> Option<Connection> {
-    let target: &TargetKey = leg.place.as_ref()?.target.as_ref()?;
-    targets.all.get(target)?.connection
 }
 
 /// What notes are taken from.
@@ -68,9 +58,10 @@ pub struct Reading<'a> {
 pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec<(LvUuid, PvUuid)> {
     let mut rolled_back = Vec::new();
     let stamp = ledger.vgs.get(reading.vg).map_or(0, |vg| vg.stamp);
+    let mut restarted = BTreeSet::new();
     for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
         let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
-        note_registrations(record, looks, mirror, reading);
+        restarted.extend(note_registrations(record, looks, mirror, reading));
         note_superblocks(record, mirror, reading);
         note_metadata(record, mirror, reading, stamp);
         for (pv, cause) in find_outdated(record, mirror, reading, stamp) {
@@ -86,25 +77,44 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
         }
         for leg in &mirror.legs {
             let size = record.legs.get(&leg.pv).map_or(0, |known| known.size);
-            if leg.place.as_ref().is_some_and(|p| p.up) && reading.run.identity(mirror, leg, size).is_ok() {
-                looks.judged.insert(leg.pv.clone(), connection(leg, reading.targets));
+            if leg.up() && reading.run.identity(mirror, leg, size).is_ok() {
+                looks.judged.insert(leg.pv.clone(), reading.targets.connection(leg));
             }
         }
+    }
+    // A note that was found void binds nobody any more.
+    for pv in restarted {
+        let legs = ledger.mirrors.values_mut().filter_map(|record| record.legs.get_mut(&pv));
+        legs.for_each(|known| known.registered = None);
     }
     rolled_back
 }
 
 /// Did the server of a leg that was away live on? And of one that is well: what is there to compare with next time?
-fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mirror, reading: Reading<'_>) {
-    for leg in mirror.legs.iter().filter(|leg| leg.place.as_ref().is_some_and(|p| p.up)) {
+/// Returns the PVs whose server restarted.
+fn note_registrations(
+    record: &mut MirrorRecord,
+    looks: &mut Looks,
+    mirror: &Mirror,
+    reading: Reading<'_>,
+) -> Vec<PvUuid> {
+    let mut restarted = Vec::new();
+    for leg in mirror.legs.iter().filter(|leg| leg.up() && record.kept.as_ref() != Some(&leg.pv)) {
+        let alive = |other: &Leg| other.pv != leg.pv && other.health == Some(LegHealth::InSync);
+        let comparable = mirror.live != Live::Inactive && mirror.legs.iter().any(alive);
         let (Some(known), Some(probe)) = (record.legs.get_mut(&leg.pv), reading.run.legs.get(&leg.pv)) else {
             continue;
         };
         looks.registrations.insert(leg.pv.clone(), probe.registration.clone());
         let ours = continuity::ours(&probe.registration, continuity::key(reading.machine_id, &leg.pv));
         let lived_on = continuity::judge(&probe.registration, ours, known.registered);
+        if lived_on == Continuity::Broken && mirror.live != Live::Inactive {
+            restarted.push(leg.pv.clone());
+        }
         match &mut known.trust {
             // Its server restarted, and no session told of it.
+            // At boot that is no wonder, and with nobody to compare it with it says nothing.
+            Trust::Trusted if lived_on == Continuity::Broken && !comparable => {}
             Trust::Trusted if lived_on == Continuity::Broken => {
                 let event_nr = reading.events.get(&mirror.lv.uuid).copied();
                 trust::accuse(known, Cause::SessionDown, event_nr, reading.seqno, reading.at);
@@ -112,23 +122,29 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
                     loss.continuity = Continuity::Broken;
                 }
             }
-            Trust::Trusted => known.registered = ours,
-            Trust::Suspect { cause, loss, .. } if loss.continuity == Continuity::Unknown => {
+            Trust::Trusted if matches!(probe.registration, Registration::Keys { .. }) => known.registered = ours,
+            Trust::Trusted => {}
+            Trust::Suspect { cause, loss, stage, .. } if loss.continuity == Continuity::Unknown => {
                 loss.continuity = lived_on;
                 // It never failed and its server never stopped: nothing can be missing.
                 let away = *cause == Cause::SessionDown && lived_on == Continuity::Proven && !loss.older;
                 if away && leg.health == Some(LegHealth::InSync) {
-                    known.trust = Trust::Trusted;
+                    if leg.write_mostly && !known.admin_write_mostly {
+                        *stage = Stage::Verified;
+                    } else {
+                        known.trust = Trust::Trusted;
+                    }
                 }
             }
             Trust::Suspect { .. } => {}
         }
     }
+    restarted
 }
 
 /// The superblocks of legs that are well, while nothing goes on.
 fn note_superblocks(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) {
-    let unchanged = reading.run.event_nrs.get(&mirror.lv.uuid) == Some(&mirror.event_nr);
+    let unchanged = reading.run.event_nrs.get(&mirror.lv.uuid) == Some(&mirror.event());
     if mirror.kind == Kind::Mirror || !unchanged || !reading.steady.contains(&mirror.lv.uuid) {
         return;
     }
@@ -148,10 +164,21 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
     for (pv, known) in &mut record.legs {
         let Trust::Suspect { loss, .. } = &mut known.trust else { continue };
         let others: Vec<&PvUuid> = pvs.iter().filter(|other| *other != pv).collect();
+        let up = mirror.leg(pv).is_some_and(Leg::up);
+        let newest = others.iter().filter_map(|other| texts.get(other)).max_by_key(|text| text.seqno);
+        // Written by the hand that wrote the others': what was known of it before is over.
+        if up && newest.is_some() && texts.get(pv) == newest {
+            (loss.seqno, loss.flagged) = (newest.map(|text| text.seqno), None);
+        }
         let flagging = others.iter().filter_map(|other| texts.get(other)).filter(|text| text.missing.contains(pv));
-        loss.flagged = loss.flagged.or(flagging.map(|text| text.seqno).max());
-        if mirror.leg(pv).is_some_and(|leg| leg.place.as_ref().is_some_and(|p| p.up)) {
-            loss.older |= witness::history(pv, &texts, &others, loss, stamp).unwrap_or(false);
+        if !texts.get(pv).is_some_and(|own| up && own.missing.contains(pv)) {
+            loss.flagged = loss.flagged.or(flagging.map(|text| text.seqno).max());
+        }
+        if up {
+            match witness::history(pv, &texts, &others, loss, stamp) {
+                Ok(older) => loss.older |= older,
+                Err(_) => loss.diverged = true,
+            }
         }
     }
 }
@@ -161,10 +188,8 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
 /// that another one calls failed.
 fn find_outdated(record: &MirrorRecord, mirror: &Mirror, reading: Reading<'_>, stamp: u64) -> Vec<(PvUuid, Cause)> {
     let inactive = mirror.live == Live::Inactive;
-    let taking_part = |leg: &&Leg| {
-        let up = leg.place.as_ref().is_some_and(|place| place.up);
-        leg.index.is_some() && if inactive { up } else { leg.health == Some(LegHealth::InSync) }
-    };
+    let taking_part =
+        |leg: &&Leg| leg.index.is_some() && if inactive { leg.up() } else { leg.health == Some(LegHealth::InSync) };
     let trusted = |leg: &&Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
     let legs: Vec<&Leg> = mirror.legs.iter().filter(taking_part).filter(trusted).collect();
     let (texts, superblocks) = (reading.run.texts(), reading.run.superblocks(mirror));

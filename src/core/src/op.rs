@@ -406,6 +406,14 @@ impl Op {
         self.writes_vg().is_some() && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. })
     }
 
+    /// Whether one is another try of the other. Every stamp has a number of its own.
+    pub fn is_again(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stamp { vg, .. }, Self::Stamp { vg: again, .. }) => vg == again,
+            _ => self == other,
+        }
+    }
+
     /// Step code for jobs and `PlanHeal`.
     pub const fn code(&self) -> &'static str {
         match self {

@@ -3,13 +3,12 @@
 //!
 //! Several steps may be proposed; one command a VG is started. Everything that is wrong and yet left alone comes out as a hold with its evidence.
 
-use crate::ids::{LvUuid, PvUuid, VgUuid};
-use crate::ledger::{Cause, Kind, Ledger, MirrorRecord, Trust};
+use crate::ids::{DevNo, LvUuid, PvUuid, VgUuid};
+use crate::ledger::{Cause, Connection, Kind, Ledger, MirrorRecord, Trust};
 use crate::notes::Looks;
-use crate::observation::VgText;
 use crate::observation::{
-    KernelView, LegHealth, LegProbe, LvObs, ProbedIdentity, ProbedSuperblock, Registration, ScsiState, SessionState,
-    VgObs,
+    DmObs, KernelView, LegHealth, LegProbe, LvObs, ProbedIdentity, ProbedSuperblock, Registration, ScsiState,
+    SessionState, VgObs, VgText,
 };
 use crate::op::{Op, ProbeTarget, VgRef, stamp_of};
 use crate::session::Targets;
@@ -25,18 +24,23 @@ use crate::{boot, continuity, mirror, raid1, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Holds that a choice between legs ends.
+pub const RESOLVABLE: [Hold; 4] = [Hold::SplitBrain, Hold::StaleLeg, Hold::RolledBackLeg, Hold::NoHistory];
+
 /// How long a probe's answer may justify a command: it is asked for just before.
 const PROBE_VALID: Duration = Duration::from_secs(10);
 
 /// A probe's answers.
 #[derive(Debug, Clone)]
 pub struct ProbeRun {
-    /// When they came.
+    /// When it began.
     pub at: Mono,
     /// Which LV each superblock of a PV belongs to, in the order read.
     pub order: BTreeMap<PvUuid, Vec<LvUuid>>,
-    /// dm event numbers of the mirrors when it began: with others, superblocks have changed since.
-    pub event_nrs: BTreeMap<LvUuid, u32>,
+    /// What it was asked, and what things were like then.
+    pub event_nrs: BTreeMap<LvUuid, Option<u32>>,
+    /// Connections of the legs when it began: what was read under another one is about another time.
+    pub connections: BTreeMap<PvUuid, Option<Connection>>,
     /// What was read.
     pub legs: BTreeMap<PvUuid, LegProbe>,
 }
@@ -122,13 +126,28 @@ pub struct Plan {
     pub steps: Vec<(Op, String)>,
     /// Why mirrors are left alone.
     pub holds: BTreeMap<LvUuid, Vec<Objection>>,
+    /// Mirrors that have a hold of their own which a choice between their legs would end.
+    pub resolvable: BTreeSet<LvUuid>,
     /// PVs that a raid leg is held on: nothing else is taken back from them either.
     pub held: BTreeMap<PvUuid, Objection>,
 }
 
 impl Plan {
-    /// Notes an objection.
+    /// Notes an objection against a mirror itself.
     pub fn hold(&mut self, mirror: &Mirror, objection: Objection) {
+        self.own(&mirror.lv.uuid, &objection);
+        self.hold_with(mirror, objection);
+    }
+
+    /// Notes whose objection it is.
+    pub fn own(&mut self, lv: &LvUuid, objection: &Objection) {
+        if RESOLVABLE.contains(&objection.hold) {
+            self.resolvable.insert(lv.clone());
+        }
+    }
+
+    /// Notes an objection against another mirror on the same PV, which holds this one too.
+    pub fn hold_with(&mut self, mirror: &Mirror, objection: Objection) {
         let holds = self.holds.entry(mirror.lv.uuid.clone()).or_default();
         if !holds.contains(&objection) {
             holds.push(objection);
@@ -150,10 +169,15 @@ pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
     if plan.steps.is_empty() {
         resolve::plan(s, &mirrors, &mut plan);
         boot::plan(s, &mirrors, &mut plan);
-        boot::let_in(s, &mirrors, &mut plan);
+        boot::let_in(s, vg, &mut plan);
+        // Metadata written while a disk is kept out would fork it.
+        if boot::kept_out(s, vg).next().is_some() {
+            return plan;
+        }
         raid1::plan(s, &mirrors, &mut plan);
     }
     mirror::plan(s, &mirrors, &mut plan);
+    rejoin(s, &mirrors, &mut plan);
     let step = look(s, &mirrors);
     plan.propose(step);
     register(s, &mirrors, &mut plan);
@@ -164,6 +188,11 @@ pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
 
 /// Takes our marks off a VG that is to be left alone. `None` once there are none.
 pub fn forget(s: &Situation<'_>, vg: &VgUuid) -> Option<(Op, String)> {
+    let mut let_in = Plan::default();
+    boot::let_in(s, vg, &mut let_in);
+    if let Some(step) = let_in.steps.pop() {
+        return Some(step);
+    }
     let mirrors = || s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.reported);
     let why = || "the VG is to be left alone".to_owned();
     let obs = s.vgs.get(vg).filter(|_| s.reported)?;
@@ -188,7 +217,7 @@ fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String)> {
         return None;
     }
     let known = |m: &Mirror, leg: &Leg| s.record(m).and_then(|record| record.legs.get(&leg.pv)).cloned();
-    let up = |leg: &Leg| leg.place.as_ref().is_some_and(|place| place.up);
+    let up = Leg::up;
     let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
     if let Some((m, leg)) =
         legs().find(|(m, leg)| known(m, leg).is_some() && up(leg) && !s.looks.judged(leg, s.targets))
@@ -212,6 +241,28 @@ fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String)> {
     lost.map(|(m, _)| (s.probe_op(vg), format!("{} lost a leg; since when do the others say so?", m.name)))
 }
 
+/// Takes a PV back that was flagged while all its legs stayed alive and proved to be good.
+fn rejoin(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    let good = |m: &Mirror, leg: &Leg| {
+        let known = s.record(m).and_then(|record| record.legs.get(&leg.pv));
+        let up = leg.place.as_ref().is_some_and(|place| place.up && place.linked);
+        let trusted = known.is_some_and(|known| known.trust == Trust::Trusted);
+        up && trusted && leg.health == Some(LegHealth::InSync) && s.looks.judged(leg, s.targets)
+    };
+    let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
+    let flagged = legs().filter(|(_, leg)| leg.missing && leg.index.is_some());
+    for (mirror, leg) in flagged.filter(|(m, leg)| good(m, leg)) {
+        let all = legs().filter(|(_, other)| other.pv == leg.pv).all(|(m, other)| good(m, other));
+        if all && s.reported && s.blocked_device().is_none() {
+            match s.restore_missing(mirror, &leg.pv) {
+                Ok(step) => plan.propose(Some(step)),
+                Err(objection) => plan.hold(mirror, objection),
+            }
+            return;
+        }
+    }
+}
+
 /// Registers our key where there is none, so that the next return can be told from a restart.
 fn register(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     // Without an id our key would be everybody's.
@@ -223,7 +274,10 @@ fn register(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             let Some(place) = leg.place.as_ref().filter(|p| p.up && p.disk == p.name) else { continue };
             let Some(known) = s.record(mirror).and_then(|record| record.legs.get(&leg.pv)) else { continue };
             let vacant = s.looks.registrations.get(&leg.pv).is_some_and(continuity::vacant);
-            let wanted = known.trust == Trust::Trusted && known.registered.is_none() && vacant;
+            // Whoever is still in doubt for the last restart must not get a proof from after it.
+            let records = s.ledger.mirrors.values().filter_map(|record| record.legs.get(&leg.pv));
+            let trusted = records.clone().all(|known| known.trust == Trust::Trusted);
+            let wanted = trusted && known.registered.is_none() && vacant;
             if wanted && s.looks.judged(leg, s.targets) {
                 let key = continuity::key(s.machine_id, &leg.pv);
                 let op = Op::Register { pv: leg.pv.clone(), disk: place.disk.clone(), key };
@@ -237,6 +291,11 @@ impl Situation<'_> {
     /// What the ledger says of a mirror.
     pub fn record(&self, mirror: &Mirror) -> Option<&MirrorRecord> {
         self.ledger.mirrors.get(&mirror.lv.uuid)
+    }
+
+    /// Whether every leg of a mirror is beyond doubt.
+    pub fn trusts_all(&self, mirror: &Mirror) -> bool {
+        self.record(mirror).is_some_and(|record| record.legs.values().all(|leg| leg.trust == Trust::Trusted))
     }
 
     /// A device that every LVM command would wait for.
@@ -306,8 +365,15 @@ impl Situation<'_> {
 
     /// The last probe of a VG, however old, as long as no volume in it has changed since.
     pub fn verdict(&self, vg: &VgUuid) -> Option<&ProbeRun> {
-        let same = |(lv, event_nr): (&LvUuid, &u32)| self.mirrors.get(lv).is_some_and(|m| m.event_nr == *event_nr);
-        self.probes.get(vg).filter(|probe| probe.event_nrs.iter().all(same))
+        let same = |(lv, event_nr): (&LvUuid, &Option<u32>)| self.mirrors.get(lv).map(Mirror::event) == Some(*event_nr);
+        self.probes.get(vg).filter(|probe| probe.event_nrs.iter().all(same) && self.same_connections(probe))
+    }
+
+    /// Whether every device is still, or again, under the connection that it was read under.
+    pub fn same_connections(&self, probe: &ProbeRun) -> bool {
+        let legs = self.mirrors.values().flat_map(|m| &m.legs);
+        let mut asked = legs.filter_map(|leg| Some((leg, probe.connections.get(&leg.pv)?)));
+        asked.all(|(leg, then)| self.targets.connection(leg) == *then)
     }
 
     /// Reads every leg in a VG that answers.
@@ -357,6 +423,15 @@ impl Situation<'_> {
 }
 
 impl KernelView {
+    /// A device-mapper device right on a disk or on one of its partitions.
+    pub fn user_of(&self, disk: DevNo) -> Option<&str> {
+        let disks = self.sessions.iter().flat_map(|session| &session.disks);
+        let parts = disks.filter(|d| d.dev == disk).flat_map(|d| d.partitions.iter().map(|(_, dev)| *dev));
+        let numbers: BTreeSet<DevNo> = parts.chain([disk]).collect();
+        let on = |dm: &&DmObs| dm.deps.iter().any(|dev| numbers.contains(dev));
+        self.dm.iter().find(on).map(|dm| dm.name.as_str())
+    }
+
     /// A disk whose I/O waits: an LVM command that scans it would wait with it.
     pub fn blocked_device(&self) -> Option<&str> {
         let waits =
@@ -384,15 +459,15 @@ pub fn probe_order(mirrors: &BTreeMap<LvUuid, Mirror>, vg: &VgUuid) -> BTreeMap<
 
 impl ProbeRun {
     /// The answer of a probe that gave none.
-    pub fn failed(order: BTreeMap<PvUuid, Vec<LvUuid>>, event_nrs: BTreeMap<LvUuid, u32>, why: &str, at: Mono) -> Self {
+    pub fn failed(asked: Self, why: &str) -> Self {
         let nothing = |lvs: &Vec<LvUuid>| LegProbe {
             identity: ProbedIdentity::Unreadable(why.to_owned()),
             size: 0,
             superblocks: lvs.iter().map(|_| ProbedSuperblock::Unreadable(why.to_owned())).collect(),
             registration: Registration::Unknown(why.to_owned()),
         };
-        let legs = order.iter().map(|(pv, lvs)| (pv.clone(), nothing(lvs))).collect();
-        Self { at, order, event_nrs, legs }
+        let legs = asked.order.iter().map(|(pv, lvs)| (pv.clone(), nothing(lvs))).collect();
+        Self { legs, ..asked }
     }
 
     /// Whether the device found for a leg is the leg.

@@ -10,7 +10,7 @@ use crate::op::{LvRef, Op};
 use crate::plan::{Plan, ProbeRun, Situation};
 use crate::resolve;
 use crate::topology::{Leg, Live, Mirror};
-use crate::trust::good_legs;
+use crate::trust::{self, good_legs};
 use crate::witness::{self, Objection};
 use crate::words::Hold;
 use std::collections::BTreeSet;
@@ -69,8 +69,9 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     let mirrors: Vec<&Mirror> = cases.iter().map(|c| c.mirror).collect();
     let unflagged = cases.iter().any(|c| c.leg.health == Some(LegHealth::InSync) && !c.leg.write_mostly);
     let place = s.ready(&mirrors, first.leg, first.known.size, unflagged, plan)?;
-    if let Some(objection) = cases.iter().find_map(unfit) {
-        mirrors.iter().for_each(|m| plan.hold(m, objection.clone()));
+    if let Some((case, objection)) = cases.iter().find_map(|c| Some((c, unfit(s, c)?))) {
+        plan.hold(case.mirror, objection.clone());
+        mirrors.iter().for_each(|m| plan.hold_with(m, objection.clone()));
         plan.held.insert(first.leg.pv.clone(), objection);
         return None;
     }
@@ -87,6 +88,11 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     if next == Need::Patience {
         return None;
     }
+    if let Some(objection) = cases.iter().find_map(|c| would_revive(c, next)) {
+        mirrors.iter().for_each(|m| plan.hold_with(m, objection.clone()));
+        plan.held.insert(first.leg.pv.clone(), objection);
+        return None;
+    }
     let step = if first.leg.missing {
         s.restore_missing(first.mirror, &first.leg.pv)
     } else {
@@ -95,14 +101,20 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     // What the last look at the disks found stands until a newer one, so that a hold does not flicker; and one held case
     // holds all on its PV.
     let vg = &first.mirror.vg;
-    let mut objections: Vec<Objection> = s
-        .verdict(&vg.uuid)
-        .map_or_else(Vec::new, |probe| cases.iter().filter_map(|c| verdict(s, c, probe).err()).collect());
+    let judge = |c: &Case<'_>| Some((c.mirror.lv.uuid.clone(), verdict(s, c, s.verdict(&vg.uuid)?).err()?));
+    let found: Vec<_> = cases.iter().filter_map(judge).collect();
+    for (lv, objection) in &found {
+        plan.own(lv, objection);
+    }
+    let mut objections: Vec<Objection> = found.into_iter().map(|(_, objection)| objection).collect();
     plan.held.extend(objections.first().map(|o| (first.leg.pv.clone(), o.clone())));
     let doubted = !objections.is_empty();
     let step = step.map_err(|objection| objections.push(objection)).ok();
     for mirror in &mirrors {
-        objections.iter().for_each(|o| plan.hold(mirror, o.clone()));
+        objections.iter().for_each(|o| plan.hold_with(mirror, o.clone()));
+    }
+    if let (false, Some(objection)) = (doubted, objections.first()) {
+        plan.own(&first.mirror.lv.uuid, objection);
     }
     if doubted {
         // The facts on the disks may have changed since.
@@ -141,21 +153,52 @@ fn step(s: &Situation<'_>, need: Need, cases: &[&Case<'_>], device: &str) -> Res
 }
 
 /// What this version does not heal by itself.
-fn unfit(case: &Case<'_>) -> Option<Objection> {
+fn unfit(s: &Situation<'_>, case: &Case<'_>) -> Option<Objection> {
     if case.record.kind == Kind::Raid10 {
         return Some(Objection::new(Hold::NeedsOperator, "reason", "raid10 legs cannot be kept from serving reads"));
     }
     if let Live::Unreadable(why) = &case.mirror.live {
         return Some(Objection::new(Hold::Unreadable, "status", why.as_str()));
     }
-    // A table load revives every failed leg it can read, flagged or not.
-    let other = case.mirror.legs.iter().find(|leg| {
-        leg.pv != case.leg.pv && leg.health != Some(LegHealth::InSync) && leg.place.as_ref().is_some_and(|p| p.up)
-    });
-    let dead = case.leg.health == Some(LegHealth::Dead);
-    other
-        .filter(|leg| dead && leg.health != Some(LegHealth::Syncing))
-        .map(|leg| Objection::new(Hold::NeedsOperator, "other-failed-leg", leg.pv.as_str()))
+    serving_alone(s, case)
+}
+
+/// A leg that missed writes, or was not proven, is all that is in use, and one that may have what it lacks is not.
+fn serving_alone(s: &Situation<'_>, case: &Case<'_>) -> Option<Objection> {
+    let in_use = |leg: &&Leg| leg.health == Some(LegHealth::InSync);
+    let serves = |leg: &Leg| case.record.legs.get(&leg.pv).is_some_and(|known| trust::may_serve(&known.trust));
+    if !in_use(&case.leg) || serves(case.leg) || case.mirror.legs.iter().filter(in_use).any(serves) {
+        return None;
+    }
+    let better = case.mirror.legs.iter().find(|leg| !in_use(leg) && serves(leg))?;
+    // Both were written apart: said so, and with what the disks say, as soon as both can be read.
+    let superblocks = s.verdict(&case.mirror.vg.uuid).map(|probe| probe.superblocks(case.mirror));
+    if let (Some(superblocks), Some(own), Some(other)) = (superblocks, case.leg.index, better.index)
+        && let Err(objection) = witness::apart(&superblocks, own, other)
+    {
+        return Some(objection);
+    }
+    let (hold, why) = match (case.leg.write_mostly, better.up()) {
+        (true, false) => (Hold::UnverifiedOnly, "the leg it was checked against is gone, and it was not proven yet"),
+        (true, true) => (Hold::SplitBrain, "it served alone before it was proven, and the other leg is back"),
+        (false, _) => (Hold::StaleLeg, "it missed writes, and is the only leg in use"),
+    };
+    let objection = Objection::new(hold, "reason", why).with("leg", case.leg.pv.as_str());
+    Some(objection.with("newer", better.pv.as_str()))
+}
+
+/// A table load revives every failed leg it can read, flagged or not.
+fn would_revive(case: &Case<'_>, next: Need) -> Option<Objection> {
+    let loads = matches!(next, Need::Quarantine | Need::Release | Need::Mend);
+    let failed = |leg: &&Leg| !matches!(leg.health, Some(LegHealth::InSync | LegHealth::Syncing) | None);
+    let other = case
+        .mirror
+        .legs
+        .iter()
+        .filter(failed)
+        .find(|leg| leg.pv != case.leg.pv && leg.place.as_ref().is_some_and(|place| place.up));
+    let objection = |leg: &Leg| Objection::new(Hold::NeedsOperator, "other-failed-leg", leg.pv.as_str());
+    other.filter(|_| loads).map(objection)
 }
 
 fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
@@ -207,21 +250,17 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
         probe.identity(case.mirror, leg, known.map_or(0, |known| known.size))?;
         known.zip(leg.place.as_ref()).map_or(Ok(()), |(known, place)| witness::same_disk(known, place))?;
     }
-    // A leg that missed writes is in use, and the one that has them is not.
-    let better = case.mirror.legs.iter().find(|leg| {
-        let known = case.record.legs.get(&leg.pv);
-        leg.pv != case.leg.pv
-            && leg.health != Some(LegHealth::InSync)
-            && known.is_some_and(|known| known.trust == Trust::Trusted)
-    });
-    if let Some(better) = better.filter(|_| in_use) {
-        let objection = Objection::new(Hold::StaleLeg, "reason", "the older leg is in use");
-        return Err(objection.with("newer", better.pv.as_str()).with("stale-since", since.0));
+    if loss.diverged {
+        let why = "its metadata told another history when it was read";
+        return Err(Objection::new(Hold::SplitBrain, "reason", why).with("stale-since", since.0));
     }
     let stamp = s.ledger.vgs.get(&case.mirror.vg.uuid).map_or(0, |vg| vg.stamp);
     let others: Vec<&PvUuid> = survivors.iter().map(|leg| &leg.pv).collect();
     let older = loss.older | witness::history(&case.leg.pv, &probe.texts(), &others, loss, stamp)?;
     let superblocks = probe.superblocks(case.mirror);
+    if !in_use {
+        fit_to_copy_from(case, &survivors)?;
+    }
     let survivors: Vec<usize> = survivors.iter().filter_map(|leg| leg.index).collect();
     let index = case.leg.index.ok_or_else(|| Objection::new(Hold::Unreadable, "position", "not in the LV"))?;
     if in_use {
@@ -235,6 +274,24 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
     })
 }
 
+/// Whether the legs in use may bring another one up to date: one at least is beyond doubt and readable to the table load,
+/// and those that are not serve no reads.
+fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection> {
+    let serves = |leg: &Leg| case.record.legs.get(&leg.pv).is_some_and(|known| trust::may_serve(&known.trust));
+    let doubtful = survivors.iter().find(|leg| !serves(leg) && !leg.write_mostly);
+    if let Some(leg) = doubtful.or(survivors.first().filter(|_| !survivors.iter().any(|leg| serves(leg)))) {
+        let objection = Objection::new(Hold::UnverifiedOnly, "reason", "the leg in use is not proven itself");
+        return Err(objection.with("leg", leg.pv.as_str()));
+    }
+    // A table load reads its legs where the table points, before it is pointed anew: a survivor under a new device name
+    // would be dropped by it.
+    if let Some(leg) = survivors.iter().find(|leg| !leg.attached) {
+        let why = "the leg in use has a new device name; deactivate and activate the volume, or run lvchange --refresh";
+        return Err(Objection::new(Hold::NeedsOperator, "reason", why).with("leg", leg.pv.as_str()));
+    }
+    Ok(())
+}
+
 /// How to mend a leg that differs: in place where md would copy from a good leg, else in full. md's `repair` copies from
 /// the lowest leg in sync, whoever that is (`facts/lab.md` A).
 fn mend(case: &Case<'_>) -> Result<(Op, String), Objection> {
@@ -244,7 +301,7 @@ fn mend(case: &Case<'_>) -> Result<(Op, String), Objection> {
     let lowest_suspect = suspects.filter_map(|(pv, _)| index(pv)).min();
     let (vg, lv, pv) = (case.mirror.vg.clone(), case.mirror.lv.clone(), case.leg.pv.clone());
     match (lowest_good, lowest_suspect) {
-        (None, _) => Err(Objection::new(Hold::NeedsOperator, "reason", "legs differ and none is proven right")),
+        (None, _) => Err(Objection::new(Hold::NoHistory, "reason", "legs differ and none is proven right")),
         (Some(good), Some(bad)) if good < bad => {
             Ok((Op::Repair { vg, lv }, format!("legs differ; leg {good} is right and the lowest")))
         }
@@ -254,10 +311,13 @@ fn mend(case: &Case<'_>) -> Result<(Op, String), Objection> {
     }
 }
 
-/// PVs of good legs that carry a write-mostly flag of the administrator's: it comes off while another leg is on
+/// PVs of trusted legs that carry a write-mostly flag of the administrator's: it comes off while another leg is on
 /// probation.
 fn flagged_survivors(cases: &[&Case<'_>]) -> Vec<PvUuid> {
-    let flagged = cases.iter().flat_map(|c| c.mirror.legs.iter().filter(|leg| leg.pv != c.leg.pv && leg.write_mostly));
+    let trusted = |c: &Case<'_>, pv: &PvUuid| c.record.legs.get(pv).is_some_and(|known| known.trust == Trust::Trusted);
+    let flagged = cases.iter().flat_map(|c| {
+        c.mirror.legs.iter().filter(move |leg| leg.pv != c.leg.pv && leg.write_mostly && trusted(c, &leg.pv))
+    });
     flagged.map(|leg| leg.pv.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 

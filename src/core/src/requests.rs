@@ -7,11 +7,8 @@ use crate::input::{Refusal, Reply};
 use crate::snapshot::Object;
 use crate::time::Now;
 use crate::topology::{Live, Mirror};
-use crate::words::{Hold, MirrorState, Operation};
+use crate::words::Operation;
 use crate::{forecast, plan, resolve};
-
-/// Holds that a choice between legs ends.
-const RESOLVABLE: [Hold; 4] = [Hold::SplitBrain, Hold::StaleLeg, Hold::RolledBackLeg, Hold::NoHistory];
 
 impl Engine {
     fn managed(&self, mirror: &LvUuid) -> Result<&Mirror, Refusal> {
@@ -28,27 +25,24 @@ impl Engine {
         Ok(Reply::Plan(steps))
     }
 
-    /// The leg on `keep` becomes the truth for every volume of the VG that has a leg there and is not redundant: verdicts
-    /// are made per VG and PV, so a choice is too.
+    /// The leg on `keep` becomes the truth for every volume of the VG that has a leg there and is held for a reason of its
+    /// own that a choice ends. A volume that is only held because of its neighbour keeps its good legs.
     pub(crate) fn resolve(&mut self, now: Now, mirror: &LvUuid, keep: &PvUuid, uid: u32) -> Result<Reply, Refusal> {
         let found = self.managed(mirror)?;
         let (name, vg) = (found.name.clone(), found.vg.uuid.clone());
         let leg = found.leg(keep).ok_or_else(|| Refusal::InvalidArgument(format!("{name} has no leg on {keep}")))?;
-        let shown = self.snapshot.mirrors.get(&name);
-        let holds = shown.into_iter().flat_map(|m| m.hold.into_iter().chain(also(m)));
-        if !holds.into_iter().any(|hold| RESOLVABLE.contains(&hold)) {
+        let held = self.situation(now, |s| plan::plan(s, &vg)).resolvable;
+        if !held.contains(mirror) {
             return Err(Refusal::NotHeld(format!("{name} has no hold that a choice between its legs would end")));
         }
-        if leg.index.is_none() || !leg.place.as_ref().is_some_and(|place| place.up) {
+        if leg.index.is_none() || !leg.up() {
             return Err(Refusal::LegMissing(format!("the leg of {name} on {keep} is not there")));
         }
         let wrong = |m: &Mirror| {
             let active = !matches!(m.live, Live::Inactive);
             active && m.open && m.leg(keep).is_some_and(|l| l.health != Some(crate::observation::LegHealth::InSync))
         };
-        let redundant =
-            |m: &Mirror| self.snapshot.mirrors.get(&m.name).is_some_and(|shown| shown.state == MirrorState::Redundant);
-        let here = self.mirrors.values().filter(|m| m.vg.uuid == vg && m.unmanaged.is_none() && !redundant(m));
+        let here = self.mirrors.values().filter(|m| m.vg.uuid == vg && held.contains(&m.lv.uuid));
         let chosen: Vec<&Mirror> = here.filter(|m| m.leg(keep).is_some_and(|leg| leg.index.is_some())).collect();
         if let Some(busy) = chosen.iter().find(|m| wrong(m)) {
             let name = &busy.name;
@@ -72,7 +66,7 @@ impl Engine {
         if found.live != Live::Inactive {
             return Err(Refusal::NotInactive(format!("{name} is active")));
         }
-        let hold = self.snapshot.mirrors.get(&name).and_then(|m| m.hold).filter(|hold| RESOLVABLE.contains(hold));
+        let hold = self.snapshot.mirrors.get(&name).and_then(|m| m.hold).filter(|hold| plan::RESOLVABLE.contains(hold));
         if let Some(hold) = hold {
             return Err(Refusal::Held(format!("{name} is held: {hold}")));
         }
@@ -86,18 +80,11 @@ impl Engine {
         let unknown = || Refusal::NoSuchObject(format!("no mirrors in a VG named {vg}"));
         let found = self.mirrors.values().find(|m| m.vg.name == vg).ok_or_else(unknown)?;
         let uuid = found.vg.uuid.clone();
+        if !self.situation(now, |s| plan::plan(s, &uuid)).resolvable.is_empty() {
+            return Err(Refusal::Held(format!("a mirror in {vg} is held, and forgetting would wipe the evidence")));
+        }
         self.ledger.vgs.entry(uuid).or_default().forgotten = true;
         self.arbiter.fresh_start();
         Ok(Reply::Job(self.jobs.begin(Operation::Forget, Object::Manager, uid, now)))
-    }
-}
-
-/// The holds under `also`.
-fn also(mirror: &crate::snapshot::MirrorView) -> Vec<Hold> {
-    match mirror.hold_details.get("also") {
-        Some(crate::snapshot::Value::Strs(words)) => {
-            Hold::ALL.iter().copied().filter(|hold| words.iter().any(|word| word == hold.word())).collect()
-        }
-        _ => Vec::new(),
     }
 }

@@ -21,6 +21,8 @@ pub fn choose(record: &mut MirrorRecord, keep: &PvUuid, at: Wall) {
     record.kept = Some(keep.clone());
     record.unseen = false;
     for (pv, known) in &mut record.legs {
+        // What was noted belongs to a history that is over.
+        (known.registered, known.healthy) = (None, None);
         known.trust = if pv == keep {
             Trust::Trusted
         } else {
@@ -47,7 +49,9 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             (Live::Unreadable(why), _) => Err(Objection::new(Hold::Unreadable, "status", why.as_str())),
             (Live::Inactive, Some(kept)) => activate(s, mirror, kept),
             (_, Some(kept)) if kept.health == Some(LegHealth::InSync) => copy_anew(s, mirror, record),
-            (_, _) => give_way(mirror, keep),
+            // Nobody but legs that were given up is in use.
+            (_, _) if others_condemned(record, keep) => give_way(mirror, keep),
+            (_, _) => Ok(None),
         };
         match step {
             Ok(step) => plan.propose(step),
@@ -57,6 +61,10 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 }
 
 type Step = Result<Option<(Op, String)>, Objection>;
+
+fn others_condemned(record: &MirrorRecord, keep: &PvUuid) -> bool {
+    record.legs.iter().filter(|(pv, _)| *pv != keep).all(|(_, known)| condemned(known))
+}
 
 /// The wrong leg is in use: it has to be deactivated, which a mount forbids.
 fn give_way(mirror: &Mirror, keep: &PvUuid) -> Step {
@@ -74,7 +82,17 @@ fn activate(s: &Situation<'_>, mirror: &Mirror, kept: &Leg) -> Step {
     if !kept.place.as_ref().is_some_and(|place| place.up) {
         return Err(Objection::new(Hold::NeedsOperator, "reason", "the leg to be kept is not there"));
     }
+    // The flag may well sit on the leg that was chosen: the other history was written without it. One text on both comes
+    // first, or LVM would go back to the other one.
+    if kept.missing {
+        return s.restore_missing(mirror, &kept.pv).map(Some);
+    }
     let (vg, lv) = (mirror.vg.clone(), mirror.lv.clone());
+    // Event activation would load one table over both legs, and trust the one with more `events`.
+    if mirror.autoactivation {
+        let op = Op::SetAutoactivation { vg, lvs: vec![lv], on: false };
+        return Ok(Some((op, "a reboot before the copy must not merge the legs".to_owned())));
+    }
     let others = || mirror.legs.iter().filter(|leg| leg.pv != kept.pv && leg.index.is_some());
     let readable = others().filter_map(|leg| leg.place.as_ref()).find(|place| place.up);
     if let Some(place) = readable {
@@ -89,10 +107,14 @@ fn activate(s: &Situation<'_>, mirror: &Mirror, kept: &Leg) -> Step {
 
 /// Active on the kept leg: drop a condemned leg once its device is back, and add it anew.
 fn copy_anew(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> Step {
-    // The flag may well sit on the leg that was chosen: the other history was written without it.
     let flagged = |leg: &&Leg| record.kept.as_ref() == Some(&leg.pv) && leg.missing;
     if let Some(kept) = mirror.legs.iter().find(flagged) {
         return s.restore_missing(mirror, &kept.pv).map(Some);
+    }
+    let (vg, lvs) = (mirror.vg.clone(), vec![mirror.lv.clone()]);
+    if mirror.autoactivation && record.legs.values().any(condemned) {
+        let op = Op::SetAutoactivation { vg, lvs, on: false };
+        return Ok(Some((op, "a reboot before the copy must not merge the legs".to_owned())));
     }
     let legs = mirror.legs.iter().filter(|leg| record.kept.as_ref() != Some(&leg.pv));
     let returned = |leg: &&Leg| leg.place.as_ref().is_some_and(|place| place.up);

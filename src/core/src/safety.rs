@@ -7,6 +7,7 @@ use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{Op, VgRef};
 use crate::plan::Situation;
+use crate::resolve;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust::good_legs;
 use crate::witness;
@@ -72,7 +73,13 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let here = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.kind != Kind::Mirror);
             let failed = |m: &&Mirror| m.leg(pv).is_some_and(|leg| leg.health != Some(LegHealth::InSync));
             let live = here.filter(|m| m.live != Live::Inactive && m.unmanaged.is_none());
-            live.filter(failed).try_for_each(|m| superblocks_agree(op, m, s))
+            // Given up by a person, and dropped before anything could revive it.
+            let given_up = |m: &&Mirror| {
+                let record = s.record(m);
+                let condemned = record.and_then(|r| r.legs.get(pv)).is_some_and(resolve::condemned);
+                condemned && record.is_some_and(|record| kept_is_live(record, m))
+            };
+            live.filter(failed).filter(|m| !given_up(m)).try_for_each(|m| superblocks_agree(op, m, s))
         }
         Op::Login { target } => match s.targets.all.get(target) {
             Some(t) if t.sid.is_some() => Err(format!("{target} has a session")),
@@ -91,12 +98,15 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
         Op::Stamp { vg, .. } => {
             let here = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.unmanaged.is_none());
             let legs = here.flat_map(|m| m.legs.iter().map(move |leg| (m, leg)));
-            let mut there = legs.filter(|(_, leg)| leg.place.as_ref().is_some_and(|p| p.up));
+            let mut there = legs.filter(|(_, leg)| leg.up());
             let doubtful = there.find(|(m, leg)| suspect(m, leg, s) || !s.looks.judged(leg, s.targets));
             doubtful.map_or(Ok(()), |(_, leg)| Err(format!("it would wipe what the metadata on {} says", leg.pv)))
         }
         Op::Register { pv, .. } => {
             let vacant = s.looks.registrations.get(pv).is_some_and(continuity::vacant);
+            let legs = s.ledger.mirrors.values().filter_map(|record| record.legs.get(pv));
+            let trusted = legs.clone().all(|known| known.trust == Trust::Trusted);
+            ensure(trusted, || format!("{pv} is in doubt: a key made now would prove nothing"))?;
             ensure(vacant, || format!("the target of {pv} has keys, or keeps them over a power loss"))
         }
         Op::SetRunning { disk } => {
@@ -109,9 +119,20 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             ensure(found, || format!("{disk} was not set offline by us"))
         }
         Op::UpdateNode { seconds: 0, .. } => Err("0 fails I/O at the first hiccup".into()),
+        Op::SetAutoactivation { vg, .. } => {
+            let chosen = |m: &Mirror| s.record(m).is_some_and(|record| record.kept.is_some());
+            let here = || s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.unmanaged.is_none());
+            let doubtful = here().flat_map(|m| m.legs.iter().map(move |leg| (m, leg))).find(|(m, l)| suspect(m, l, s));
+            let resolving = here().any(chosen);
+            doubtful
+                .filter(|_| !resolving)
+                .map_or(Ok(()), |(_, leg)| Err(format!("it would wipe what the metadata on {} says", leg.pv)))
+        }
         Op::SetOffline { disk } => {
             let on_disk = |leg: &Leg| leg.place.as_ref().is_some_and(|p| p.disk == *disk);
-            let serves = |m: &Mirror, leg: &Leg| on_disk(leg) && leg.index.is_some() && !suspect(m, leg, s);
+            ensure(!disk.is_empty(), || "a disk without a name".into())?;
+            let live = |m: &Mirror| m.live != Live::Inactive;
+            let serves = |m: &Mirror, leg: &Leg| on_disk(leg) && leg.index.is_some() && live(m) && !suspect(m, leg, s);
             let serving = s.mirrors.values().find(|m| m.legs.iter().any(|leg| serves(m, leg)));
             serving.map_or(Ok(()), |m| Err(format!("{disk} carries a trusted leg of {}", m.name)))
         }
@@ -129,6 +150,9 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
     let raid = mirror.kind == Kind::Raid1;
     match op {
         Op::Quarantine { pv, unflag, .. } => {
+            others_revived(pv, mirror)?;
+            let doubtful = unflag.iter().find(|pv| stage(pv).is_some());
+            ensure(doubtful.is_none(), || format!("{} would read from a leg in doubt", mirror.name))?;
             let reader = |leg: &Leg| {
                 let flagged = leg.write_mostly && !unflag.contains(&leg.pv);
                 leg.pv != *pv && leg.health == Some(LegHealth::InSync) && !flagged
@@ -136,9 +160,12 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             ensure(raid && stage(pv).is_some(), || format!("no suspect leg of {} on {pv}", mirror.name))?;
             ensure(mirror.legs.iter().any(reader), || format!("no leg of {} would be left to read from", mirror.name))
         }
-        Op::Release { pv, .. } => ensure(raid && stage(pv) == Some(Stage::Verified), || {
-            format!("the leg of {} on {pv} is not verified", mirror.name)
-        }),
+        Op::Release { pv, .. } => {
+            others_revived(pv, mirror)?;
+            ensure(raid && stage(pv) == Some(Stage::Verified), || {
+                format!("the leg of {} on {pv} is not verified", mirror.name)
+            })
+        }
         Op::Check { .. } => ensure(raid && mirror.steady(), || format!("{} is not steady", mirror.name)),
         Op::Repair { .. } => {
             let index = |pv: &PvUuid| mirror.leg(pv).and_then(|leg| leg.index);
@@ -165,15 +192,10 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             identity(vg, pv, s)
         }
         Op::DropLeg { vg, pv, .. } => {
-            let ok = match (mirror.kind, &mirror.live) {
-                (Kind::Raid1, _) => {
-                    record.kept.as_ref() != Some(pv) && kept_is_live(record, mirror) && stage(pv).is_some()
-                }
-                (Kind::Mirror, Live::Inactive) => {
-                    stage(pv).is_some() && standing(record, mirror).any(|good| good != pv)
-                }
-                (Kind::Mirror, _) => stage(pv).is_some() && other_good(pv) && mirror.idle(),
-                (Kind::Raid10, _) => false,
+            let ok = match mirror.kind {
+                Kind::Raid1 => record.kept.as_ref() != Some(pv) && kept_is_live(record, mirror) && stage(pv).is_some(),
+                Kind::Mirror => stage(pv).is_some() && other_good(pv) && mirror.idle(),
+                Kind::Raid10 => false,
             };
             ensure(ok, || format!("{} would lose a leg that may be its best", mirror.name))?;
             identity(vg, pv, s)
@@ -181,7 +203,7 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
         // It drops every leg that failed or is flagged missing, so there must be such a leg, and every good one must stay.
         Op::DropDeadLeg { .. } => {
             let inactive = mirror.live == Live::Inactive;
-            let up = |leg: &Leg| leg.place.as_ref().is_some_and(|place| place.up);
+            let up = |leg: &Leg| leg.up();
             let well = |leg: &Leg| if inactive { up(leg) } else { leg.health == Some(LegHealth::InSync) };
             let goes = |leg: &Leg| leg.index.is_some() && (leg.missing || !well(leg));
             let stays = |leg: &Leg| leg.index.is_some() && !goes(leg);
@@ -193,33 +215,44 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             ensure(!inactive || mirror.legs.iter().any(good), || format!("{} would keep a doubtful leg", mirror.name))
         }
         Op::Activate { degraded, .. } => may_activate(*degraded, record, mirror, s),
-        Op::Deactivate { .. } => ensure(record.kept.is_some() && !mirror.open, || {
-            format!("{} is in use, or nobody chose another of its legs", mirror.name)
-        }),
+        Op::Deactivate { .. } => {
+            let others = || record.legs.iter().filter(|(pv, _)| record.kept.as_ref() != Some(pv));
+            let given_up = record.kept.is_some() && others().all(|(_, known)| resolve::condemned(known));
+            ensure(given_up && !kept_is_live(record, mirror) && !mirror.open, || {
+                format!("{} is in use, or nobody chose another of its legs", mirror.name)
+            })
+        }
         _ => Ok(()),
     }
+}
+
+/// A table load revives every failed leg it can read: there must be no other than the one it is for.
+fn others_revived(pv: &PvUuid, mirror: &Mirror) -> Result<(), String> {
+    let other = |leg: &&Leg| leg.pv != *pv && leg.up() && leg.health == Some(LegHealth::Dead);
+    let revived = mirror.legs.iter().find(other);
+    revived.map_or(Ok(()), |leg| Err(format!("{} would revive {} with it", mirror.name, leg.pv)))
 }
 
 /// The leg that a person chose is the one in use.
 fn kept_is_live(record: &MirrorRecord, mirror: &Mirror) -> bool {
     let kept = record.kept.as_ref().and_then(|pv| mirror.leg(pv));
-    kept.is_some_and(|leg| leg.health == Some(LegHealth::InSync) && leg.place.as_ref().is_some_and(|p| p.up))
-}
-
-/// Legs of an inactive mirror that are there and trusted.
-fn standing<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> impl Iterator<Item = &'a PvUuid> {
-    mirror.legs.iter().filter_map(|leg| {
-        let up = leg.place.as_ref().is_some_and(|place| place.up);
-        let trusted = record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
-        (leg.index.is_some() && up && trusted).then_some(&leg.pv)
-    })
+    kept.is_some_and(|leg| leg.health == Some(LegHealth::InSync) && leg.up())
 }
 
 /// An activation is a table load: whatever leg can be read in it must be beyond doubt, or all must be in the same doubt.
 fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
     ensure(mirror.live == Live::Inactive, || format!("{} is active", mirror.name))?;
-    s.probe(&mirror.vg.uuid).ok_or("its legs were not read just before")?;
-    let readable = |leg: &&Leg| leg.index.is_some() && leg.place.as_ref().is_some_and(|place| place.up);
+    let probe = s.probe(&mirror.vg.uuid).ok_or("its legs were not read just before")?;
+    let readable = |leg: &&Leg| leg.index.is_some() && leg.up();
+    for leg in mirror.legs.iter().filter(readable) {
+        let size = record.legs.get(&leg.pv).map_or(0, |known| known.size);
+        probe.identity(mirror, leg, size).map_err(|o| format!("{}: {}", leg.pv, o.hold))?;
+    }
+    let positions: Vec<usize> = mirror.legs.iter().filter(readable).filter_map(|leg| leg.index).collect();
+    if mirror.kind != Kind::Mirror && positions.len() > 1 {
+        witness::peaceful(&probe.superblocks(mirror), &positions)
+            .map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
+    }
     let away = |leg: &Leg| {
         let trust = record.legs.get(&leg.pv).map(|known| &known.trust);
         matches!(trust, Some(Trust::Suspect { cause: Cause::SessionDown, .. }))
@@ -239,7 +272,7 @@ fn superblocks_agree(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), 
     let superblocks = probe.superblocks(mirror);
     let alive: Vec<usize> =
         mirror.legs.iter().filter(|l| l.health == Some(LegHealth::InSync)).filter_map(|l| l.index).collect();
-    let reachable = |leg: &&Leg| leg.place.as_ref().is_some_and(|p| p.up);
+    let reachable = |leg: &&Leg| leg.up();
     for leg in mirror.legs.iter().filter(|l| l.health != Some(LegHealth::InSync)).filter(reachable) {
         let index = leg.index.ok_or("a leg without position")?;
         let known = s.record(mirror).and_then(|record| record.legs.get(&leg.pv)).map(|known| &known.trust);

@@ -11,6 +11,7 @@ use crate::observation::{KernelView, NodeObs, ProcessObs, ScsiState, SessionObs,
 use crate::op::OpResult;
 use crate::settings::Settings;
 use crate::time::{Mono, Now, Wall};
+use crate::topology::Leg;
 use crate::words::TargetState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -212,6 +213,12 @@ impl Targets {
         }
         let missing = kernel.iscsid.is_none() && !kernel.sessions.is_empty();
         self.iscsid_missing_since = missing.then(|| self.iscsid_missing_since.unwrap_or(now.mono));
+    }
+
+    /// The connection over which a leg's device is reached.
+    pub fn connection(&self, leg: &Leg) -> Option<Connection> {
+        let place = leg.place.as_ref().filter(|place| place.up)?;
+        self.all.get(place.target.as_ref()?)?.connection
     }
 
     /// Whether the daemon keeps this target logged in.

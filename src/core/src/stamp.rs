@@ -10,7 +10,7 @@ use crate::observation::{LegHealth, VgObs};
 use crate::op::{Op, VgRef, stamp_of};
 use crate::plan::{Plan, Situation};
 use crate::time::Mono;
-use crate::topology::{Leg, Mirror};
+use crate::topology::{Leg, Live, Mirror};
 use crate::words::Hold;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,15 +35,15 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     }
     let begun = known.map_or(0, |vg| vg.stamp);
     let current = noted(obs).map_or(0, |noted| noted.stamp);
-    let unwritten = current != 0 && current == begun && s.stamps.flushed.get(&vg.uuid) != Some(&current);
-    if unwritten && known.is_none_or(|vg| vg.noted.is_none_or(|noted| noted.stamp != current)) {
+    let unflushed = current != 0 && current == begun && s.stamps.flushed.get(&vg.uuid) != Some(&current);
+    if unflushed && known.is_none_or(|vg| vg.noted.is_none_or(|noted| noted.stamp != current)) {
         let devices = devices(mirrors);
         let why = format!("stamp {current} of {} is to outlive a power cut", vg.name);
         plan.propose(Some((Op::Flush { vg: vg.uuid.clone(), devices }, why)));
         return;
     }
     let judged =
-        || mirrors.iter().flat_map(|m| &m.legs).filter(|leg| up(leg)).all(|leg| s.looks.judged(leg, s.targets));
+        || mirrors.iter().flat_map(|m| &m.legs).filter(|leg| leg.up()).all(|leg| s.looks.judged(leg, s.targets));
     if let Some(why) = reason(s, vg, obs, mirrors).filter(|_| judged()) {
         plan.propose(Some((stamp(s, vg, obs), why)));
     }
@@ -55,15 +55,12 @@ fn contested(plan: &Plan, mirrors: &[&Mirror]) -> bool {
     !plan.held.is_empty() || holds.into_iter().any(|objection| objection.hold >= Hold::Unreadable)
 }
 
-fn up(leg: &Leg) -> bool {
-    leg.place.as_ref().is_some_and(|place| place.up)
-}
-
 fn reason(s: &Situation<'_>, vg: &VgRef, obs: &VgObs, mirrors: &[&Mirror]) -> Option<String> {
     if let Some(lost) = lost_unflagged(s, obs, mirrors) {
         return Some(format!("{lost} is lost; what goes on without it says so from now on"));
     }
-    if !mirrors.iter().all(|m| trusted(s, m)) || obs.pvs.iter().any(|pv| pv.missing) {
+    let whole = |m: &&Mirror| s.trusts_all(m) && m.legs.iter().all(Leg::up);
+    if !mirrors.iter().all(whole) || obs.pvs.iter().any(|pv| pv.missing) {
         return None;
     }
     match s.stamps.done.get(&vg.uuid) {
@@ -81,7 +78,7 @@ fn reason(s: &Situation<'_>, vg: &VgRef, obs: &VgObs, mirrors: &[&Mirror]) -> Op
 fn lost_unflagged<'a>(s: &Situation<'a>, obs: &VgObs, mirrors: &[&'a Mirror]) -> Option<&'a PvUuid> {
     let legs = mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
     let mut gone = BTreeSet::new();
-    for (mirror, leg) in legs.filter(|(_, leg)| !up(leg)) {
+    for (mirror, leg) in legs.filter(|(_, leg)| !leg.up()) {
         let known = s.record(mirror).and_then(|record| record.legs.get(&leg.pv)).map(|known| &known.trust);
         let unflagged =
             matches!(known, Some(Trust::Suspect { cause: Cause::Lost, loss, .. }) if loss.flagged.is_none());
@@ -92,10 +89,11 @@ fn lost_unflagged<'a>(s: &Situation<'a>, obs: &VgObs, mirrors: &[&'a Mirror]) ->
     // Whoever is still there has to be beyond doubt: the stamp makes its history the right one.
     let good = |m: &&Mirror| {
         let record = s.record(m);
-        m.legs.iter().filter(|leg| up(leg)).all(|leg| {
+        m.legs.iter().filter(|leg| leg.up()).all(|leg| {
             let known = record.and_then(|record| record.legs.get(&leg.pv));
-            known.is_some_and(|known| known.trust == Trust::Trusted) && leg.health == Some(LegHealth::InSync)
-        }) && m.legs.iter().any(up)
+            let serves = m.live == Live::Inactive || leg.health == Some(LegHealth::InSync);
+            known.is_some_and(|known| known.trust == Trust::Trusted) && serves
+        }) && m.legs.iter().any(Leg::up)
     };
     let lonely = |pv: &PvUuid| {
         obs.lvs.iter().any(|lv| lv.role.iter().any(|r| r == "public") && lv.extents.iter().any(|run| run.pv == *pv))
@@ -111,7 +109,7 @@ fn flagged(s: &Situation<'_>, mirror: &Mirror, pv: &PvUuid) -> bool {
 
 /// Every device with a PV of these mirrors that answers.
 pub fn devices(mirrors: &[&Mirror]) -> Vec<String> {
-    let legs = mirrors.iter().flat_map(|m| &m.legs).filter(|leg| up(leg));
+    let legs = mirrors.iter().flat_map(|m| &m.legs).filter(|leg| leg.up());
     let names: BTreeSet<String> = legs.filter_map(|leg| leg.place.as_ref()).map(|place| place.name.clone()).collect();
     names.into_iter().collect()
 }
@@ -125,8 +123,8 @@ pub fn noted(obs: &VgObs) -> Option<Noted> {
 /// The stamp of a VG when the service stops: nothing blocked, everybody there, judged and beyond doubt.
 pub fn closing(s: &Situation<'_>, vg: &VgUuid, mirrors: &[&Mirror]) -> Option<Op> {
     let obs = s.vgs.get(vg).filter(|_| s.reported && s.blocked_device().is_none())?;
-    let judged = |leg: &Leg| up(leg) && s.looks.judged(leg, s.targets);
-    let ready = mirrors.iter().all(|m| trusted(s, m) && !m.suspended && m.legs.iter().all(judged));
+    let judged = |leg: &Leg| leg.up() && s.looks.judged(leg, s.targets);
+    let ready = mirrors.iter().all(|m| s.trusts_all(m) && !m.suspended && m.legs.iter().all(judged));
     if !ready || s.settings.stamp_interval.is_zero() || obs.pvs.iter().any(|pv| pv.missing) {
         return None;
     }
@@ -139,8 +137,4 @@ fn stamp(s: &Situation<'_>, vg: &VgRef, obs: &VgObs) -> Op {
     let used = drop.iter().copied().chain(s.ledger.vgs.get(&vg.uuid).map(|vg| vg.stamp)).max().unwrap_or(0);
     let add = s.stamping.get(&vg.uuid).copied().unwrap_or(used + 1);
     Op::Stamp { vg: vg.clone(), add, drop }
-}
-
-fn trusted(s: &Situation<'_>, mirror: &Mirror) -> bool {
-    s.record(mirror).is_some_and(|record| record.legs.values().all(|leg| leg.trust == Trust::Trusted))
 }

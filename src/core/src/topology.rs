@@ -146,6 +146,11 @@ impl Mirror {
             }
     }
 
+    /// dm event number of the live table; `None` while it is not active.
+    pub fn event(&self) -> Option<u32> {
+        (self.live != Live::Inactive).then_some(self.event_nr)
+    }
+
     /// Whether no copy, check or suspend is going on, whatever the legs are like.
     pub fn idle(&self) -> bool {
         !self.suspended
@@ -395,6 +400,11 @@ impl<'a> Join<'a> {
 }
 
 impl Leg {
+    /// Its device is there and answers.
+    pub fn up(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.up)
+    }
+
     fn absent(pv: &PvUuid) -> Self {
         Self {
             pv: pv.clone(),

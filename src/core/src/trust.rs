@@ -9,6 +9,7 @@ use crate::ledger::{
 };
 use crate::observation::{LegHealth, VgObs};
 use crate::op::LogKind;
+use crate::resolve;
 use crate::settings::{Settings, Verify};
 use crate::time::Wall;
 use crate::topology::{Leg, Live, Mirror};
@@ -56,6 +57,7 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
                 }
                 let before: Vec<Option<Cause>> = record.legs.values().map(|leg| cause(&leg.trust)).collect();
                 doubt(record, mirror, evidence);
+                void_notes(record, mirror);
                 rehabilitate(record, mirror, evidence);
                 note_health(record, mirror, evidence);
                 note_incidents(record, &before, evidence.at);
@@ -98,6 +100,9 @@ pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
         let mut record = trusted(leg);
         if failed(leg) {
             record.trust = suspect(Cause::FoundFailed, at);
+        } else if leg.write_mostly {
+            // Ours or the administrator's, nobody knows: compared first, and the flag is left alone.
+            record.trust = suspect(Cause::SessionDown, at);
         }
         (leg.pv.clone(), record)
     });
@@ -157,8 +162,13 @@ fn cause(trust: &Trust) -> Option<Cause> {
 }
 
 /// Whether a leg in use may be what the others are measured by: it is not known to have missed writes.
-fn may_serve(trust: &Trust) -> bool {
-    matches!(trust, Trust::Trusted | Trust::Suspect { cause: Cause::SessionDown, .. })
+pub fn may_serve(trust: &Trust) -> bool {
+    match trust {
+        Trust::Trusted | Trust::Suspect { cause: Cause::SessionDown, .. } => true,
+        // Copied anew from the leg that was chosen.
+        Trust::Suspect { cause: Cause::Condemned, stage, .. } => *stage != Stage::Unverified,
+        Trust::Suspect { .. } => false,
+    }
 }
 
 fn failed(leg: &Leg) -> bool {
@@ -200,13 +210,9 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         .filter(|leg| record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
         .map(|leg| leg.pv.clone())
         .collect();
-    let (kept, log) = (record.kept.clone(), record.log);
+    let log = record.log;
     for (pv, known) in &mut record.legs {
         let Some(leg) = mirror.leg(pv) else { continue };
-        // Chosen by a person, knowing the evidence.
-        if kept.as_ref() == Some(pv) {
-            continue;
-        }
         let dropped = leg.index.is_none() && mirror.reported && evidence.reported;
         let lost = failed(leg) || dropped;
         let broke = connection_broke(known, leg, evidence.broken);
@@ -215,7 +221,10 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         let passed_by = serving.iter().any(|other| other != pv) || alive().all(|leg| leg.pv == *pv);
         match &mut known.trust {
             Trust::Trusted if lost && passed_by => accuse(known, Cause::Lost, event_nr, seqno, evidence.at),
-            Trust::Trusted if broke => accuse(known, Cause::SessionDown, event_nr, seqno, evidence.at),
+            // Not in use while only worse legs are: it missed writes of theirs, but nothing that matters more.
+            Trust::Trusted if broke && (passed_by || !lost) => {
+                accuse(known, Cause::SessionDown, event_nr, seqno, evidence.at)
+            }
             Trust::Trusted => {}
             Trust::Suspect { cause, stage, loss, .. } => {
                 if lost && passed_by && *cause == Cause::SessionDown {
@@ -225,7 +234,8 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                 if lost || broke {
                     *stage = Stage::Unverified;
                 }
-                if broke {
+                // Once it lost its cache it has lost it, whatever is registered afterwards.
+                if broke && loss.continuity == Continuity::Proven {
                     loss.continuity = Continuity::Unknown;
                 }
                 // Revived, it is written to again; what it was like before is no measure any more.
@@ -244,6 +254,22 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                 }
             }
         }
+    }
+    // A chosen leg that fails after its copies were made is a lost leg like any other.
+    let lost = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| cause(&known.trust) == Some(Cause::Lost));
+    if record.kept.as_ref().is_some_and(lost) {
+        record.kept = None;
+    }
+}
+
+/// Notes about superblocks bind only while nothing can have raised `events`.
+fn void_notes(record: &mut MirrorRecord, mirror: &Mirror) {
+    if mirror.live == Live::Inactive {
+        return;
+    }
+    let calm = mirror.idle() && mirror.legs.iter().all(|leg| leg.health == Some(LegHealth::InSync));
+    for known in record.legs.values_mut() {
+        known.healthy = known.healthy.filter(|note| calm && note.event_nr == mirror.event_nr);
     }
 }
 
@@ -302,7 +328,8 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'
         }
         Kind::Mirror => {}
     }
-    if record.legs.values().all(|leg| leg.trust == Trust::Trusted) {
+    let whole = mirror.legs.iter().all(|leg| leg.index.is_some()) && steady;
+    if whole && !record.legs.values().any(resolve::condemned) {
         record.kept = None;
     }
 }

@@ -1,9 +1,8 @@
 //! What is kept up beside the healing: notes from looks at the disks, registrations, stamps, intentions that must stand in
 //! the ledger before their command runs, and an orderly end.
 
-use crate::continuity;
 use crate::engine::Engine;
-use crate::ids::{LvUuid, OpId, PvUuid, TargetKey, VgUuid};
+use crate::ids::{OpId, PvUuid, VgUuid};
 use crate::input::Effect;
 use crate::ledger::{Connection, Mark, Noted, Trust};
 use crate::notes::{self, Looks, Reading};
@@ -16,6 +15,7 @@ use crate::stamp::{self, Stamps};
 use crate::time::{Mono, Now};
 use crate::topology::{Live, Mirror};
 use crate::words::{EventCode, Severity};
+use crate::{continuity, plan};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is kept up in this run.
@@ -32,8 +32,12 @@ pub(crate) struct Upkeep {
     registering: BTreeMap<OpId, (PvUuid, Option<Connection>)>,
     /// Numbers of stamps that are in the ledger and whose command has not ended yet. A number is never used twice.
     pub(crate) stamping: BTreeMap<VgUuid, u64>,
-    /// dm event numbers of the mirrors when a probe under way was begun.
-    pub(crate) probing: BTreeMap<OpId, BTreeMap<LvUuid, u32>>,
+    /// What probes under way were asked, and what things were like then.
+    pub(crate) probing: BTreeMap<OpId, ProbeRun>,
+    /// Answers that wait for the next look at the kernel: what changed meanwhile voids them.
+    pub(crate) answered: Vec<(VgUuid, ProbeRun)>,
+    /// VGs whose last answer did not fit the LVM report.
+    torn: BTreeSet<VgUuid>,
     /// What a flush under way makes last.
     flushing: BTreeMap<OpId, Noted>,
     /// VGs of which every mirror was redundant at the last look.
@@ -65,12 +69,15 @@ impl Stopping {
 
 impl Engine {
     /// After every look at the kernel: registrations that held, and VGs that became redundant.
-    pub(crate) fn keep_up(&mut self) {
+    pub(crate) fn keep_up(&mut self, now: Now) {
         if !self.outdated {
             for (pv, connection, keys) in std::mem::take(&mut self.upkeep.registered) {
                 if self.connection_of(&pv) == connection {
                     self.note_keys(&pv, &keys);
                 }
+            }
+            for (vg, run) in std::mem::take(&mut self.upkeep.answered) {
+                self.believe(now, vg, run);
             }
         }
         let whole = |vg: &VgUuid| {
@@ -83,10 +90,26 @@ impl Engine {
         self.upkeep.redundant = redundant;
     }
 
+    /// Takes an answer for true if nothing came in between: no new connection, and no metadata written by somebody else
+    /// while the devices were read one after the other.
+    fn believe(&mut self, now: Now, vg: VgUuid, run: ProbeRun) {
+        if !self.situation(now, |s| s.same_connections(&run)) {
+            return;
+        }
+        let newest = run.texts().values().map(|text| text.seqno).max();
+        let reported = self.world.vgs.get(&vg).filter(|_| self.world.reported).map(|vg| vg.seqno);
+        // A report that never fits must not stop everything.
+        if newest.is_some() && newest != reported && self.upkeep.torn.insert(vg.clone()) {
+            self.world.distrust_report();
+            return;
+        }
+        self.upkeep.torn.remove(&vg);
+        self.take_notes(now, &vg, &run);
+        self.probes.insert(vg, run);
+    }
+
     fn connection_of(&self, pv: &PvUuid) -> Option<Connection> {
-        let leg = self.mirrors.values().find_map(|m| m.leg(pv))?;
-        let target: &TargetKey = leg.place.as_ref()?.target.as_ref()?;
-        self.targets.all.get(target)?.connection
+        self.targets.connection(self.mirrors.values().find_map(|m| m.leg(pv))?)
     }
 
     fn note_keys(&mut self, pv: &PvUuid, keys: &Registration) {
@@ -124,40 +147,57 @@ impl Engine {
         }
     }
 
-    /// Notes what is about to be done, where a death in the middle must find it.
-    pub(crate) fn intend(&mut self, wishes: &[(Op, String)]) {
-        for (op, _) in wishes {
-            match op {
-                Op::Stamp { vg, add, .. } => {
-                    let record = self.ledger.vgs.entry(vg.uuid.clone()).or_default();
-                    record.stamp = record.stamp.max(*add);
-                    self.upkeep.stamping.insert(vg.uuid.clone(), *add);
-                }
-                Op::SetOffline { disk } => {
-                    for mirror in self.mirrors.values().filter(|m| m.live == Live::Inactive) {
-                        let on_disk = mirror.legs.iter().filter(|l| l.place.as_ref().is_some_and(|p| p.disk == *disk));
-                        let Some(record) = self.ledger.mirrors.get_mut(&mirror.lv.uuid) else { continue };
-                        for leg in on_disk {
-                            record.legs.get_mut(&leg.pv).into_iter().for_each(|known| known.kept_out = true);
-                        }
-                    }
-                }
-                Op::SetAutoactivation { lvs, on: false, .. } => {
-                    for lv in lvs {
-                        self.ledger.mirrors.get_mut(&lv.uuid).into_iter().for_each(|record| record.gated = true);
-                    }
-                }
-                _ => {}
+    /// Notes what is about to be done, where a death in the middle must find it. Returns whether there was anything to note
+    /// that was not noted before.
+    pub(crate) fn intend(&mut self, op: &Op) -> bool {
+        match op {
+            Op::Stamp { vg, add, .. } => {
+                let record = self.ledger.vgs.entry(vg.uuid.clone()).or_default();
+                let noted = record.stamp >= *add;
+                record.stamp = record.stamp.max(*add);
+                self.upkeep.stamping.insert(vg.uuid.clone(), *add);
+                !noted
             }
+            Op::SetOffline { disk } => {
+                let mut news = false;
+                for mirror in self.mirrors.values().filter(|m| m.live == Live::Inactive) {
+                    let on_disk = mirror.legs.iter().filter(|l| l.place.as_ref().is_some_and(|p| p.disk == *disk));
+                    let Some(record) = self.ledger.mirrors.get_mut(&mirror.lv.uuid) else { continue };
+                    for leg in on_disk {
+                        let Some(known) = record.legs.get_mut(&leg.pv) else { continue };
+                        news |= !known.kept_out;
+                        known.kept_out = true;
+                    }
+                }
+                news
+            }
+            Op::SetAutoactivation { lvs, on: false, .. } => {
+                let mut news = false;
+                for lv in lvs {
+                    let Some(record) = self.ledger.mirrors.get_mut(&lv.uuid) else { continue };
+                    news |= !record.gated;
+                    record.gated = true;
+                }
+                news
+            }
+            _ => false,
         }
     }
 
     /// Notes what must be known from before an operation.
-    pub(crate) fn upkeep_begins(&mut self, id: OpId, op: &Op) {
+    pub(crate) fn upkeep_begins(&mut self, now: Now, id: OpId, op: &Op) {
         match op {
             Op::Probe { vg, .. } => {
-                let here = self.mirrors.iter().filter(|(_, m)| m.vg.uuid == *vg);
-                self.upkeep.probing.insert(id, here.map(|(lv, m)| (lv.clone(), m.event_nr)).collect());
+                let here = || self.mirrors.iter().filter(|(_, m)| m.vg.uuid == *vg);
+                let legs = here().flat_map(|(_, m)| &m.legs);
+                let asked = ProbeRun {
+                    at: now.mono,
+                    order: plan::probe_order(&self.mirrors, vg),
+                    event_nrs: here().map(|(lv, m)| (lv.clone(), m.event())).collect(),
+                    connections: legs.map(|leg| (leg.pv.clone(), self.targets.connection(leg))).collect(),
+                    legs: BTreeMap::new(),
+                };
+                self.upkeep.probing.insert(id, asked);
             }
             Op::Register { pv, .. } => {
                 self.upkeep.registering.insert(id, (pv.clone(), self.connection_of(pv)));
@@ -232,11 +272,14 @@ impl Engine {
     /// Sets the mark once there is nothing left to wait for, and keeps it true until the end: mounts may go after us.
     pub(crate) fn mark_end(&mut self, now: Now, wishes: &[(Op, String)]) {
         let stamping = |op: &Op| matches!(op, Op::Stamp { .. } | Op::Flush { .. });
-        let idle = wishes.is_empty() && !self.arbiter.running().any(|running| stamping(&running.op));
+        let known = self.system_stopping.is_some();
+        let idle = known && wishes.is_empty() && !self.arbiter.running().any(|running| stamping(&running.op));
         let Some(stopping) = &mut self.stopping else { return };
         stopping.marked |= idle || now.mono >= stopping.by(&self.settings);
         if stopping.marked {
-            let open = |m: &Mirror| m.unmanaged.is_none() && m.live != Live::Inactive && m.open;
+            // Where the machine goes down nothing is opened any more; else whatever is active may be, with nobody to see.
+            let system = self.system_stopping == Some(true);
+            let open = |m: &Mirror| m.unmanaged.is_none() && m.live != Live::Inactive && (m.open || !system);
             self.ledger.mark = if self.mirrors.values().any(open) { Mark::Left } else { Mark::Closed };
         }
     }

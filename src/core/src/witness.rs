@@ -182,6 +182,19 @@ pub fn revivable(superblocks: &Superblocks, returned: usize, survivors: &[usize]
     if survivors.is_empty() { Err(Objection::new(Hold::NoHistory, "survivors", "none")) } else { Ok(()) }
 }
 
+/// Whether one leg was written without the other knowing, and the other without it.
+///
+/// # Errors
+/// The objection, when each calls the other failed.
+pub fn apart(superblocks: &Superblocks, one: usize, other: usize) -> Result<(), Objection> {
+    let (Ok(a), Ok(b)) = (found(superblocks, one), found(superblocks, other)) else { return Ok(()) };
+    if !accuses(a, other) || !accuses(b, one) {
+        return Ok(());
+    }
+    let objection = Objection::new(Hold::SplitBrain, "events", a.events).with("failed-devices", a.failed_devices);
+    Err(objection.with("other-events", b.events).with("other-failed-devices", b.failed_devices))
+}
+
 /// Whether a table may be loaded while all legs are alive: nobody may accuse anybody.
 ///
 /// # Errors

@@ -122,6 +122,7 @@ impl Machine for Host {
             Work::Lvm => self.readers.lvm(),
             Work::Nodes => self.readers.nodes(),
             Work::Save(ledger) => self.saver.save(ledger),
+            Work::AskSystem => self.executor.ask_system(),
         }
     }
 }

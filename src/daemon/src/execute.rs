@@ -49,9 +49,16 @@ impl Executor {
         tokio::spawn(async move { this.carry_out(id, op).await });
     }
 
+    /// Asks whether the whole system is stopping; the answer comes as an input.
+    pub fn ask_system(&self) {
+        let results = self.results.clone();
+        tokio::spawn(async move { results.send(Input::SystemStopping(system_is_stopping().await)).await });
+    }
+
     async fn carry_out(&self, id: OpId, op: Op) {
         if begins_something(&op) && system_is_stopping().await {
             tracing::info!(op = op.code(), "not begun: the system is stopping");
+            let _ = self.results.send(Input::SystemStopping(true)).await;
             let _ = self.results.send(Input::Stopping).await;
             return self.report(id, OpResult::Failed("the system is stopping".into())).await;
         }

@@ -9,7 +9,7 @@ use crate::link::{LoopEnd, Request};
 use crate::systemd::{BUS_GRACE, Notifier};
 use mirrorkeeper_core::engine::Engine;
 use mirrorkeeper_core::ids::OpId;
-use mirrorkeeper_core::input::{Effect, Input, IscsiHint, Refusal, Reply};
+use mirrorkeeper_core::input::{Command, Effect, Input, IscsiHint, Refusal, Reply};
 use mirrorkeeper_core::ledger::Ledger;
 use mirrorkeeper_core::observation::KernelView;
 use mirrorkeeper_core::op::Op;
@@ -54,6 +54,8 @@ pub enum Work {
     Nodes,
     /// Save the ledger: [`Input::LedgerSaved`].
     Save(Box<Ledger>),
+    /// Ask whether the whole system is stopping: [`Input::SystemStopping`].
+    AskSystem,
 }
 
 /// The machine as the loop sees it.
@@ -222,6 +224,7 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
                 tracing::info!("stopping");
                 self.ends.notifier.stopping();
                 self.stop_by = Some(self.machine.now().mono.after(STOP_GRACE));
+                self.machine.begin(Work::AskSystem);
                 self.feed(Input::Stopping);
                 // A leg lost while the machine goes down is noted, or it would be trusted at the next boot.
                 self.look();
@@ -242,6 +245,10 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
     fn request(&mut self, Request { command, reply }: Request) {
         self.next_token += 1;
         self.asked.insert(self.next_token, reply);
+        // Whether a volume is in use is asked of the present: `umount` raises no event.
+        if matches!(command, Command::Resolve { .. } | Command::Activate { .. }) {
+            self.look();
+        }
         self.feed(Input::Command(self.next_token, command));
     }
 

@@ -16,6 +16,8 @@ pub mod observe;
 pub mod probe;
 mod process;
 pub mod scsi;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod sysfs;
 #[cfg(test)]
 mod testing;

@@ -1,54 +1,65 @@
 //! The client boots while a server is down.
 
-use std::time::Duration;
-
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::check::{Errors, final_check};
-use crate::install::UNIT;
-use crate::signals;
-use crate::stage::Stage;
-use crate::stock::{self, VOLUMES};
-use crate::vm::BOOT_LIMIT;
-use crate::wait::{Look, wait_until};
+use crate::fault::{Fault, Server};
+use crate::mirror::wait_for_mounts;
+use crate::reboot::{Down, reboot, switch_on};
+use crate::stage::{HEAL_LIMIT, LOSS_LIMIT, Stage};
+use crate::stock::VOLUMES;
 
-/// Server b is off at boot, for longer than open-iscsi tries to log in; when it comes, so do the volumes.
+/// Server b is off at boot, for longer than open-iscsi tries to log in. Its legs were in step with a's at the end, so
+/// both mirrors come up on a alone; when b comes, it is taken in.
 pub fn without_b(stage: &mut Stage<'_>) -> Result<()> {
     stage.start_writers()?;
     stage.stop_writers()?;
-    stage.step("reboot with server b off");
-    let boot = boot_id(stage)?;
-    stage.guest().sh("touch /etc/lab/off.b; sync; systemctl --no-block reboot")?;
-    wait_until("the guest to boot again", BOOT_LIMIT, || {
-        let now = boot_id(stage)?;
-        Ok(if now == boot { Look::NotYet("still the old boot".to_owned()) } else { Look::Done(()) })
-    })?;
-    stock::wait_for_units(stage.guest(), &["lab-target@a"])?;
-    wait_until("open-iscsi to give up server b", Duration::from_secs(300), || {
-        let state = stage.guest().exec(&["systemctl", "is-active", "open-iscsi.service"])?.stdout;
-        Ok(match state.trim() {
-            "activating" | "inactive" => Look::NotYet(state),
-            _ => Look::Done(()),
-        })
-    })?;
-    stock::wait_for_units(stage.guest(), &[UNIT])?;
-    signals::record(stage.guest())?;
-    let state = stage.guest().manager_state()?;
-    stage.figure(format!("{state} without b"));
-    stage.step(&format!("{UNIT} runs, state {state}; server b comes"));
-    stage.guest().sh("rm /etc/lab/off.b; systemctl start lab-target@b")?;
-    stage.wait_for_redundancy("server b came")?;
+    reboot(stage, Down::InOrder, Some(Server::B))?;
     for volume in VOLUMES {
-        let name = crate::stage::name(volume);
-        stage.guest().sh(&format!("mountpoint -q /mnt/{name} || mount /mnt/{name}"))?;
+        stage.wait_for_state(volume, &["degraded"], HEAL_LIMIT)?;
     }
+    wait_for_mounts(stage)?;
+    stage.start_writers()?;
+    switch_on(stage, Server::B)?;
+    stage.wait_for_redundancy("server b came")?;
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+/// b is lost, data is written to a, the client loses its power and finds only b: the older leg.
+pub fn with_the_stale_leg_alone(stage: &mut Stage<'_>) -> Result<()> {
+    boot_with_b_alone(stage)?;
+    switch_on(stage, Server::A)?;
+    stage.wait_for_redundancy("server a came")?;
+    wait_for_mounts(stage)?;
     stage.start_writers()?;
     final_check(stage, Errors::Forbidden)?;
     stage.check_daemon(0)
 }
 
-fn boot_id(stage: &Stage<'_>) -> Result<String> {
-    // A guest on its way down or up does not answer, and this must not wait for it.
-    stage.guest().agent().ping(Duration::from_secs(5))?;
-    stage.guest().sh("cat /proc/sys/kernel/random/boot_id")
+/// As above, up to where both mirrors are held and stay down. What `r1` had acknowledged when b was lost, and so what
+/// b knows of, is kept as `/root/r1.before`.
+pub fn boot_with_b_alone(stage: &mut Stage<'_>) -> Result<()> {
+    stage.start_writers()?;
+    stage.guest().sh("cp /root/r1.ledger /root/r1.before")?;
+    stage.step("cut b; a goes on alone");
+    Fault::Cut.strike(stage.guest(), Server::B)?;
+    for volume in VOLUMES {
+        stage.wait_for_state(volume, &["degraded"], LOSS_LIMIT)?;
+        stage.wait_for_progress(volume, 20)?;
+    }
+    stage.stop_writers()?;
+    reboot(stage, Down::PowerLoss, Some(Server::A))?;
+    for volume in VOLUMES {
+        stage.wait_for_hold(volume, &["stale-leg"])?;
+        // Nor is it when somebody asks for it.
+        let refusal = stage.guest().start_job(volume, "Activate")?;
+        ensure!(
+            refusal.as_ref().is_err_and(|name| name == "org.mirrorkeeper1.Error.Held"),
+            "to activate {volume} on its older leg gave {refusal:?}, not Held"
+        );
+        let active = stage.guest().sh(&format!("lvs --noheadings -o lv_active {volume}"))?;
+        ensure!(active.trim().is_empty(), "{volume} is {} although only its older leg is there", active.trim());
+    }
+    Ok(())
 }

@@ -7,10 +7,18 @@ mod boot;
 mod both;
 mod bus;
 mod daemon;
+mod dmeventd;
 mod harness;
+mod history;
+mod killed;
+mod lio;
 mod power;
+mod probation;
 mod returns;
+mod rollback;
 mod session;
+mod split;
+mod swapped;
 
 use anyhow::Result;
 
@@ -51,35 +59,59 @@ const fn without(
 /// All of them, in the order they run.
 pub const SCENARIOS: &[Scenario] = &[
     without("lab-sees-corruption", true, harness::sees_corruption, "a spoilt record and a spoilt leg are found"),
+    // A server goes and comes back.
     with_package("cut-b", true, returns::cut_b, "server b's cable is pulled and plugged in again"),
     with_package("cut-a", false, returns::cut_a, "the same with server a, which carries leg 0"),
     with_package("kill-b", false, returns::kill_b, "server b's target dies and is started again"),
     with_package("kill-a", true, returns::kill_a, "the same with server a"),
     with_package("hang-b", false, returns::hang_b, "server b hangs and goes on"),
     with_package("hang-a", false, returns::hang_a, "the same with server a"),
-    with_package("probation-reads", false, returns::probation_reads, "a leg on probation serves not one read"),
+    with_package("lio-cut", false, lio::cut, "server b is LIO; its cable is pulled and plugged in again"),
+    with_package("both-servers", false, both::good_one_first, "b is lost, then a; a returns first"),
+    with_package("both-servers-stale-first", false, both::stale_one_first, "b is lost, then a; b returns first"),
     with_package(
-        "power-cut",
-        true,
-        power::cut,
-        "a server's power is cut under unflushed writes; no stale block is read",
-    ),
-    with_package(
-        "power-cycle",
+        "dmeventd-stopped",
         false,
-        power::cycle,
-        "a server reboots before any timeout; its cache is lost, nobody told us",
+        dmeventd::stopped,
+        "a server is lost while dmeventd and its socket are stopped",
     ),
+    // What comes back is not what went.
+    with_package("power-cut", true, power::cut, "a server loses its power and its cache; no stale block is read"),
+    with_package("power-cycle", false, power::cycle, "the same before any timeout ran out; nobody told us"),
     without(
         "stock-power-cut",
         false,
         power::stock,
-        "the same without the daemon reads stale blocks, so the lab can see them",
+        "the same without the daemon reads stale blocks: the lab sees them",
     ),
+    with_package("rolled-back-active", true, rollback::active_b, "a LUN comes back from an older image, under readers"),
+    with_package("rolled-back-active-a", false, rollback::active_a, "the same with leg 0"),
+    with_package("rolled-back-last-seconds", false, rollback::last_seconds, "only the last writes are missing from it"),
+    with_package("rolled-back-off", false, rollback::off_without_gate, "a LUN is older after a boot; LVM activated it"),
+    with_package("rolled-back-off-gate", false, rollback::off_with_gate, "the same; activation was ours"),
+    with_package("rolled-back-lio", false, lio::rolled_back, "server b is LIO and restarts with an older LUN"),
+    with_package("blank-lun", false, swapped::blank, "a blank LUN stands where a leg was"),
+    with_package("foreign-lun", false, swapped::foreign, "somebody else's PV stands where a leg was"),
+    with_package("smaller-lun", false, swapped::smaller, "the leg comes back on a smaller LUN"),
+    // The client goes and comes back.
     with_package("boot-without-b", false, boot::without_b, "the client boots while server b is down; b comes later"),
+    with_package(
+        "stale-leg-alone",
+        true,
+        boot::with_the_stale_leg_alone,
+        "the client boots with the older leg alone; nothing is activated until the newer one comes",
+    ),
+    with_package("split-brain-keep-a", true, split::keep_a, "the older leg was written apart; the newer one is kept"),
+    with_package("split-brain-keep-b", false, split::keep_b, "the same; the leg that is mounted is kept"),
+    with_package("split-brain-two-mirrors", false, split::two_mirrors, "the same; another mirror shares the PVs"),
+    with_package("lost-in-shutdown", false, history::lost_in_shutdown, "a server is lost while the client shuts down"),
+    with_package("ledger-deleted", false, history::ledger_deleted, "the ledger is deleted while a leg is lost"),
+    // Probation.
+    with_package("probation-reads", false, probation::serves_no_reads, "a leg on probation serves not one read"),
+    with_package("probation-lost-again", false, probation::lost_again, "a leg on probation is lost again"),
+    // People, and the daemon itself.
     with_package("logout-login", false, session::logout_login, "target b logged out and in by hand: a new disk name"),
     with_package("iscsid-restart", false, session::iscsid_restart, "iscsid restarted: no leg lost, no alarm"),
-    with_package("both-servers", false, both::one_after_the_other, "b is lost, then a; both return"),
     with_package(
         "blocked-leg-bus",
         true,
@@ -87,5 +119,15 @@ pub const SCENARIOS: &[Scenario] = &[
         "the bus answers within a second while a disk is blocked",
     ),
     with_package("daemon-killed", true, daemon::killed_in_a_heal, "the daemon is killed in the middle of a heal"),
+    with_package(
+        "killed-before-flag",
+        false,
+        killed::before_the_flag,
+        "killed when the PV is restored, the leg not flagged",
+    ),
+    with_package("command-killed-suspended", false, killed::command_suspended, "an LVM command dies with r1 suspended"),
+    with_package("killed-before-steps", false, killed::before_every_step, "killed before each command of a heal"),
+    with_package("killed-in-steps", false, killed::in_every_step, "killed during each command of a heal"),
+    with_package("killed-after-steps", false, killed::after_every_step, "killed after each command of a heal"),
     with_package("idle", false, daemon::idle, "what the daemon costs when nothing happens"),
 ];

@@ -5,23 +5,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::check::{Errors, final_check};
+use crate::fault::Server;
 use crate::signals;
 use crate::stage::{LOSS_LIMIT, Stage};
 use crate::stock::VOLUMES;
 use crate::wait::{Look, wait_until};
 
-const B: &str = "iscsiadm -m node -T iqn.2006-01.com.openfiler:linuxtest1lv-b -p 10.10.2.2";
-
 /// The disk comes back under a new name, while dm still holds the old one.
 pub fn logout_login(stage: &mut Stage<'_>) -> Result<()> {
     stage.start_writers()?;
     let before = stage.guest().disk_of('b')?;
-    stage.guest().sh(&format!("{B} --logout"))?;
+    let node = Server::B.node();
+    stage.guest().sh(&format!("{node} --logout"))?;
     for volume in VOLUMES {
         stage.wait_for_state(volume, &["degraded"], LOSS_LIMIT)?;
         stage.wait_for_progress(volume, 20)?;
     }
-    stage.guest().sh(&format!("{B} --login"))?;
+    stage.guest().sh(&format!("{node} --login"))?;
     stage.wait_for_redundancy("the login")?;
     let after = stage.guest().disk_of('b')?;
     stage.figure(format!("{before} became {after}"));

@@ -84,6 +84,7 @@ impl Engine {
                 effects.push(Effect::Reply(token, reply));
             }
             Input::Tick => self.wants.kernel = true,
+            Input::SystemStopping(system) => self.system_stopping = Some(system),
             Input::Stopping => {
                 self.stopping.get_or_insert(Stopping::since(now.mono));
             }
@@ -122,6 +123,9 @@ impl Engine {
         });
         if !self.outdated {
             self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
+            // Asked for and given up: whoever still wants it asks again.
+            let open: BTreeSet<String> = self.jobs.activations().collect();
+            self.asked.retain(|uuid| self.mirrors.get(uuid).is_some_and(|m| open.contains(&m.name)));
         }
         let snapshot = &next;
         self.hurry.retain(|uuid| {

@@ -90,8 +90,11 @@ impl Stand {
             (pv.clone(), self.machine.probe(&ProbeTarget { pv, device, superblocks, disk: String::new() }))
         });
         let at = Mono(self.machine.now - self.probe_age * SECOND);
-        let probes: BTreeMap<VgUuid, ProbeRun> =
-            [(Machine::vg(), ProbeRun { at, order, event_nrs: BTreeMap::new(), legs: legs.into() })].into();
+        let probes: BTreeMap<VgUuid, ProbeRun> = [(
+            Machine::vg(),
+            ProbeRun { at, order, event_nrs: BTreeMap::new(), connections: BTreeMap::new(), legs: legs.into() },
+        )]
+        .into();
         let steady: BTreeSet<LvUuid> = mirrors.keys().cloned().collect();
         safety::check(
             op,
@@ -227,7 +230,7 @@ fn a_leg_of_a_held_raid_is_not_taken_back_for_somebody_else() {
 #[test]
 fn the_last_readable_leg_is_never_flagged() {
     let last = Stand::new().dead(B).doubt("r1", A, Stage::Unverified);
-    last.refuses(&quarantine(A), "left to read from");
+    last.refuses(&quarantine(A), "would revive");
     let flagged = Stand::new().doubt("r1", A, Stage::Unverified).with(|s| {
         (s.machine.raids[0].legs[B].flagged, s.machine.raids[0].legs[B].table_flag) = (true, true);
     });

@@ -95,6 +95,7 @@ fn full() -> Ledger {
     let target =
         |n: usize| format!("iqn.2006-01.com.example.storage:{n}.volume-group-with-a-long-name,10.10.10.1{n}:3260");
     let loss = Loss {
+        diverged: true,
         events: Some(1 << 40),
         seqno: Some(1 << 40),
         flagged: Some(1 << 40),

@@ -228,6 +228,7 @@ async fn a_stop_looks_on_and_waits_for_the_engine_but_not_for_ever() {
         let started = Instant::now();
         bench.signals.send(Signal::Stop).await.unwrap();
         assert_eq!(bench.input().await, Input::Stopping);
+        assert_eq!(bench.begun.recv().await, Some(Work::AskSystem));
         for _ in 0..3 {
             bench.look().await;
             assert!(matches!(bench.begun.recv().await, Some(Work::Op(..))));

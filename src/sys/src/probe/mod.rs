@@ -86,18 +86,18 @@ fn print(answer: &impl serde::Serialize, mut output: impl Write) -> Result<()> {
     output.write_all(&answer).and_then(|()| output.flush()).map_err(|e| Error::io("write the probe answer", e))
 }
 
+/// Keys come last: they vouch for what was read before them, while a server that restarts in between takes them along.
 fn probe(roots: &Roots, target: &ProbeTarget) -> LegProbe {
-    let registration = registered(roots, &target.disk);
     match device::Device::open(roots, &target.device) {
         Ok(mut device) => {
             let (identity, superblocks) = inspect(&mut device, &target.superblocks);
-            LegProbe { identity, size: device.size(), superblocks, registration }
+            LegProbe { identity, size: device.size(), superblocks, registration: registered(roots, &target.disk) }
         }
         Err(e) => LegProbe {
             identity: ProbedIdentity::Unreadable(e.to_string()),
             size: 0,
             superblocks: vec![ProbedSuperblock::Unreadable(e.to_string()); target.superblocks.len()],
-            registration,
+            registration: Registration::Unknown(e.to_string()),
         },
     }
 }

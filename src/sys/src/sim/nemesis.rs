@@ -1,0 +1,243 @@
+//! Chooses what goes wrong, and when. A schedule is some rounds of blows and pauses; afterwards everything that was put
+//! wrong from outside is put right, and what remains is the daemon's.
+
+use super::clock::SECOND;
+use super::content::{Area, Image, Label};
+use super::daemon::File;
+use super::server::Fault;
+use super::truth_keeper::Actor;
+use super::volume::Live;
+use super::world::{LUN, World};
+
+impl World {
+    /// One round: a blow or two, then time for them to work.
+    pub fn round(&mut self) {
+        for _ in 0..self.rng.between(1, 2) {
+            self.blow();
+        }
+        let pause = match self.rng.below(10) {
+            0..=2 => self.rng.between(100, 8_000),
+            3..=5 => self.rng.between(8_000, 40_000),
+            6..=8 => self.rng.between(40_000, 150_000),
+            _ => self.rng.between(150_000, 700_000),
+        };
+        self.run_for(pause * SECOND / 1000);
+    }
+
+    fn blow(&mut self) {
+        let server = self.rng.index(self.servers.len());
+        match self.rng.below(100) {
+            0..=34 => self.strike(server),
+            35..=54 => self.give_back(server),
+            55..=59 => {
+                (0..self.servers.len()).for_each(|server| self.give_back(server));
+            }
+            60..=63 => {
+                let fault = if self.rng.chance(50) { Fault::Cut } else { Fault::Power };
+                (0..self.servers.len()).for_each(|server| self.down(server, fault));
+            }
+            64..=66 => self.kill_daemon(),
+            67..=71 => self.daemon.crash_at = Some(self.daemon.effects + self.rng.between(1, 40)),
+            72..=74 => self.daemon.trouble = if self.daemon.trouble == 0 { 30 } else { 0 },
+            75 => self.daemon.ledger_ok = !self.daemon.ledger_ok,
+            76 => self.daemon.report_ok = !self.daemon.report_ok,
+            77..=78 => self.spoil_ledger(),
+            79..=84 => self.admin(),
+            85..=86 => self.restart_iscsid(),
+            87 => self.lose_session(server),
+            88 => self.dmeventd = !self.dmeventd,
+            89 => self.servers[server].login_code = if self.servers[server].login_code == 0 { 24 } else { 0 },
+            90 => self.servers[server].target_gone = !self.servers[server].target_gone,
+            91 => {
+                let jump = i64::try_from(self.rng.below(200_000)).unwrap_or(0) - 100_000;
+                self.wall_jump = jump * 1_000_000;
+            }
+            92 => {
+                let lun = self.rng.index(self.luns.len());
+                self.luns[lun].gone = !self.luns[lun].gone;
+                self.paths_changed(Actor::Nature);
+            }
+            93 => {
+                let volume = self.rng.index(self.volumes.len());
+                self.volumes[volume].busy = !self.volumes[volume].busy;
+            }
+            94..=96 => self.client_power_loss(),
+            _ => {
+                let first = self.rng.chance(50);
+                self.reboot(first);
+            }
+        }
+    }
+
+    fn strike(&mut self, server: usize) {
+        self.take_images();
+        let fault = match self.rng.below(10) {
+            0..=3 => Fault::Cut,
+            4..=5 => Fault::Refused,
+            6 => Fault::Hung,
+            _ => Fault::Power,
+        };
+        self.down(server, fault);
+        if self.rng.chance(40) {
+            // A flap.
+            let gone = self.rng.between(200, 20_000);
+            self.run_for(gone * SECOND / 1000);
+            self.give_back(server);
+        }
+    }
+
+    fn give_back(&mut self, server: usize) {
+        if self.servers[server].answers() {
+            return;
+        }
+        if self.rng.chance(12) {
+            self.tamper(server);
+        }
+        if self.servers[server].fault == Some(Fault::Power) {
+            self.switch_on(server);
+        } else {
+            self.up(server);
+        }
+    }
+
+    /// Somebody keeps an image of a LUN.
+    fn take_images(&mut self) {
+        if self.rng.chance(25) {
+            let lun = self.rng.index(self.luns.len());
+            if self.luns[lun].away.is_none() && self.luns[lun].images.len() < 2 {
+                let image = self.luns[lun].cached.clone();
+                self.luns[lun].images.push(image);
+                self.note(|_| format!("# an image of lun {lun} is kept"));
+            }
+        }
+    }
+
+    fn spoil_ledger(&mut self) {
+        self.kill_daemon();
+        self.daemon.file = if self.rng.chance(50) { File::Absent } else { File::Torn };
+        self.volumes.iter_mut().for_each(|volume| (volume.excused, volume.forgotten) = (true, true));
+        self.note(|w| format!("# the ledger is lost: {}", matches!(w.daemon.file, File::Absent)));
+    }
+
+    /// A server that is down comes back with something else on one of its LUNs.
+    fn tamper(&mut self, server: usize) {
+        let luns: Vec<usize> = (0..self.luns.len()).filter(|lun| self.luns[*lun].server == server).collect();
+        let Some(lun) = luns.get(self.rng.index(luns.len())).copied() else { return };
+        if self.luns[lun].away.is_some() {
+            self.restore(lun);
+            return;
+        }
+        let what = self.rng.below(8);
+        self.note(|_| format!("# lun {lun} is tampered with: {what}"));
+        let areas = self.luns[lun].cached.areas.len();
+        let other = |label| Image { label, size: LUN, text: None, areas: vec![Area::default(); areas] };
+        match what {
+            0..=2 => self.roll_back(lun),
+            3 => self.swap(lun, &other(Label::Blank)),
+            4 => self.swap(lun, &other(Label::Foreign)),
+            5 => self.swap(lun, &other(Label::Garbage)),
+            6 => {
+                let image = Image { size: LUN / 2, ..self.luns[lun].cached.clone() };
+                self.swap(lun, &image);
+            }
+            _ => {
+                let vg = &self.vgs[self.luns[lun].vg].luns;
+                let twin = vg.iter().copied().find(|twin| *twin != lun).unwrap_or(lun);
+                self.luns[lun].wwid_of = Some(twin);
+                if self.rng.chance(50) {
+                    let image = self.luns[twin].cached.clone();
+                    self.swap(lun, &image);
+                }
+            }
+        }
+        // No target lives through that.
+        self.servers[server].restarted = true;
+        self.luns[lun].forget_keys();
+        self.excuse(lun);
+    }
+
+    /// Volumes of a LUN may end in a hold.
+    fn excuse(&mut self, lun: usize) {
+        for n in 0..self.vgs[self.luns[lun].vg].volumes.len() {
+            let volume = self.vgs[self.luns[lun].vg].volumes[n];
+            self.volumes[volume].excused = true;
+            self.content_lost(volume);
+        }
+    }
+
+    /// A LUN is put back from an image.
+    pub fn roll_back(&mut self, lun: usize) {
+        let count = self.luns[lun].images.len();
+        if count == 0 {
+            return;
+        }
+        let image = self.luns[lun].images[self.rng.index(count)].clone();
+        let quiet = self.vgs[self.luns[lun].vg].volumes.iter().all(|v| self.volumes[*v].live == Live::Inactive);
+        let now = &self.luns[lun].cached;
+        let same_text = image.text.as_ref().map(|t| t.seqno) == now.text.as_ref().map(|t| t.seqno);
+        let same_supers = image.areas.iter().zip(&now.areas).all(|(old, new)| old.sb == new.sb);
+        let unseen = quiet && same_text && same_supers;
+        self.luns[lun].replace(&image);
+        self.luns[lun].unseen |= unseen;
+        self.note(|_| format!("# lun {lun} is rolled back, visibly: {}", !unseen));
+        self.excuse(lun);
+    }
+
+    /// Something else stands where a LUN was; what was there is put away.
+    pub fn swap(&mut self, lun: usize, image: &Image) {
+        let old = self.luns[lun].cached.clone();
+        self.luns[lun].away = Some(old);
+        self.luns[lun].replace(image);
+    }
+
+    /// The right LUN is put back.
+    pub fn restore(&mut self, lun: usize) {
+        if let Some(image) = self.luns[lun].away.take() {
+            self.luns[lun].replace(&image);
+            self.luns[lun].forget_keys();
+        }
+        self.luns[lun].wwid_of = None;
+        // A history that went away with it is back.
+        for n in 0..self.vgs[self.luns[lun].vg].volumes.len() {
+            let volume = self.vgs[self.luns[lun].vg].volumes[n];
+            let back = self.volumes[volume].lost.iter().position(|history| self.held_on(lun, volume, history));
+            if let Some(back) = back {
+                self.volumes[volume].truth = self.volumes[volume].lost.swap_remove(back);
+            }
+        }
+        self.excuse(lun);
+    }
+
+    /// Everything that was put wrong from outside is put right.
+    pub fn calm(&mut self) {
+        self.note(|_| "# calm".to_owned());
+        for lun in 0..self.luns.len() {
+            self.luns[lun].gone = false;
+            if self.luns[lun].away.is_some() || self.luns[lun].wwid_of.is_some() {
+                let server = self.luns[lun].server;
+                self.down(server, Fault::Refused);
+                self.servers[server].restarted = true;
+                self.restore(lun);
+            }
+        }
+        let d = &mut self.daemon;
+        (d.trouble, d.ledger_ok, d.report_ok, d.crash_at) = (0, true, true, None);
+        d.faults.clear();
+        for server in 0..self.servers.len() {
+            (self.servers[server].login_code, self.servers[server].target_gone) = (0, false);
+            self.up(server);
+        }
+        self.paths_changed(Actor::Nature);
+        self.run_for(60 * SECOND);
+        // What a person took away on purpose he gives back.
+        for server in 0..self.servers.len() {
+            self.admin_login(server);
+            let offline =
+                |s: &super::session::Session| s.disks.iter().any(|d| d.state == super::session::Scsi::Offline);
+            if self.sessions[server].as_ref().is_some_and(offline) && self.rng.chance(50) {
+                self.set_disk(server, super::session::Scsi::Running);
+            }
+        }
+        self.start_daemon();
+    }
+}

@@ -1,0 +1,132 @@
+//! `lvm fullreport`: the merged view of the metadata joined with what is active.
+
+use super::content::{Kind, LvText, Text};
+use super::view::{EXTENT, SECTORS, disk_name, first_extent, segtype};
+use super::volume::{Live, Volume};
+use super::world::World;
+use mirrorkeeper_core::ids::PvUuid;
+use mirrorkeeper_core::observation::{ExtentRun, LvObs, LvmView, PvObs, SegObs, VgObs};
+use mirrorkeeper_core::op::STAMP;
+
+impl World {
+    /// The report. A VG of which no PV is found is not in it, and nothing says so (`facts/lab.md` 0.8).
+    pub fn lvm_view(&self) -> LvmView {
+        let vgs = (0..self.vgs.len()).filter_map(|vg| Some(self.vg_obs(vg, &*self.merged(vg)?)));
+        LvmView { vgs: vgs.collect(), gaps: Vec::new() }
+    }
+
+    fn vg_obs(&self, n: usize, text: &Text) -> VgObs {
+        let vg = &self.vgs[n];
+        let missing = self.missing(n, text);
+        let mut lvs = Vec::new();
+        for (lv, text) in text.lvs.iter().enumerate() {
+            self.lv_obs(n, &self.volumes[vg.volumes[lv]], text, missing, &mut lvs);
+        }
+        let pv = |(pv, lun): (usize, &usize)| {
+            let label = super::content::Label::Pv(*lun);
+            let found: Vec<u32> = self
+                .disks()
+                .filter(|d| {
+                    self.luns[d.lun].cached.label == label && self.way(Some(d.id)) == super::session::Way::Works
+                })
+                .map(|d| d.id)
+                .collect();
+            let size = found.first().and_then(|id| self.disk(*id)).map_or(0, |(_, disk)| disk.size);
+            PvObs {
+                uuid: vg.pvs[pv].clone(),
+                device: found.first().map(|id| format!("/dev/{}", disk_name(*id))),
+                missing: missing >> pv & 1 == 1,
+                duplicate: found.len() > 1,
+                dev_size: size,
+            }
+        };
+        VgObs {
+            uuid: vg.uuid.clone(),
+            name: vg.name.clone(),
+            seqno: text.seqno,
+            exported: false,
+            system_id: String::new(),
+            lock_type: String::new(),
+            writeable: true,
+            extent_size: EXTENT,
+            tags: text.stamps.iter().map(|stamp| format!("{STAMP}{stamp}")).collect(),
+            pvs: vg.luns.iter().enumerate().map(pv).collect(),
+            lvs,
+        }
+    }
+
+    fn lv_obs(&self, vg: usize, v: &Volume, text: &LvText, missing: u32, lvs: &mut Vec<LvObs>) {
+        let pv = |pv: usize| self.vgs[vg].pvs[pv].clone();
+        let start = first_extent(v.lv);
+        let active = v.live != Live::Inactive;
+        let names = |kind: &str| -> Vec<String> {
+            (0..text.legs.len()).map(|leg| format!("{}_{kind}_{leg}", v.names.lv)).collect()
+        };
+        let mut top = lv(v.names.lv.clone(), v.names.uuid.clone(), segtype(text.kind));
+        (top.active, top.autoactivation, top.size) = (active, text.autoactivation, SECTORS * 512);
+        if text.legs.iter().any(|pv| missing >> pv & 1 == 1) {
+            "partial".clone_into(&mut top.health);
+        }
+        let seg = &mut top.segs[0];
+        match text.kind {
+            Kind::Raid1 => (seg.devices, seg.metadata_devices) = (names("rimage"), names("rmeta")),
+            Kind::Mirror => seg.devices = names("mimage"),
+            Kind::Linear => {
+                top.extents =
+                    text.legs.iter().map(|leg| ExtentRun { pv: pv(*leg), start: start + 1, len: 32 }).collect();
+            }
+        }
+        if text.kind == Kind::Mirror && !v.monitored {
+            "not monitored".clone_into(&mut seg.monitor);
+        }
+        lvs.push(top);
+        for (leg, n) in text.legs.iter().enumerate() {
+            match text.kind {
+                Kind::Raid1 => {
+                    lvs.push(part(v, "rmeta", leg, &["private", "raid", "metadata"], pv(*n), (start, 1), active));
+                    lvs.push(part(v, "rimage", leg, &["private", "raid", "image"], pv(*n), (start + 1, 32), active));
+                }
+                Kind::Mirror => {
+                    lvs.push(part(v, "mimage", leg, &["private", "mirror", "image"], pv(*n), (start + 1, 32), active));
+                }
+                Kind::Linear => {}
+            }
+        }
+    }
+}
+
+fn lv(name: String, uuid: mirrorkeeper_core::ids::LvUuid, segtype: &str) -> LvObs {
+    LvObs {
+        uuid,
+        name,
+        parent: String::new(),
+        role: vec!["public".to_owned()],
+        layout: vec![segtype.to_owned()],
+        attr: String::new(),
+        size: 0,
+        active: false,
+        converting: false,
+        move_pv: String::new(),
+        mirror_log: String::new(),
+        health: String::new(),
+        segs: vec![SegObs {
+            segtype: segtype.to_owned(),
+            devices: Vec::new(),
+            metadata_devices: Vec::new(),
+            monitor: if segtype == "linear" { String::new() } else { "monitored".to_owned() },
+        }],
+        extents: Vec::new(),
+        autoactivation: true,
+    }
+}
+
+fn part(v: &Volume, kind: &str, leg: usize, role: &[&str], pv: PvUuid, run: (u64, u64), active: bool) -> LvObs {
+    let name = format!("{}_{kind}_{leg}", v.names.lv);
+    let tag: String = v.names.dm.chars().chain(name.chars()).filter(char::is_ascii_alphanumeric).collect();
+    let mut part = lv(name, super::world::uuid(&tag), "linear");
+    v.names.lv.clone_into(&mut part.parent);
+    part.role = role.iter().map(|word| (*word).to_owned()).collect();
+    part.extents = vec![ExtentRun { pv, start: run.0, len: run.1 }];
+    (part.active, part.size) = (active, run.1 * EXTENT);
+    part
+}

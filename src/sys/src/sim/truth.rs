@@ -1,0 +1,69 @@
+//! What a reader must get: per block the write that was acknowledged last. The model's own knowledge; no part of the
+//! machine and no daemon can see it.
+//!
+//! A volume that goes on from an older leg begins another history. The one it left is not gone while a leg anywhere still
+//! holds it, and nobody but a person may have that leg overwritten.
+
+use super::content::{BLOCKS, Blocks, Mask};
+
+/// Writes that a block may hold. More than one after a crash: a write that was not acknowledged may have happened or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Allowed {
+    ids: [u32; 4],
+    more: usize,
+}
+
+impl Allowed {
+    fn has(&self, id: u32) -> bool {
+        self.ids[..=self.more].contains(&id)
+    }
+
+    fn add(&mut self, id: u32) {
+        if !self.has(id) && self.more + 1 < self.ids.len() {
+            self.more += 1;
+            self.ids[self.more] = id;
+        }
+    }
+}
+
+/// One history of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct History([Allowed; BLOCKS]);
+
+impl History {
+    /// The history that goes on from these blocks.
+    pub fn of(blocks: &Blocks) -> Self {
+        Self(blocks.map(|id| Allowed { ids: [id, 0, 0, 0], more: 0 }))
+    }
+
+    /// A write was acknowledged: nothing else will do from now on.
+    pub fn acknowledge(&mut self, block: usize, id: u32) {
+        self.0[block] = Allowed { ids: [id, 0, 0, 0], more: 0 };
+    }
+
+    /// This will do too.
+    pub fn widen(&mut self, block: usize, id: u32) {
+        self.0[block].add(id);
+    }
+
+    /// Whether a block holds what it should.
+    pub fn allows(&self, block: usize, id: u32) -> bool {
+        self.0[block].has(id)
+    }
+
+    /// The blocks that do not hold what they should.
+    pub fn wrong(&self, blocks: &Blocks) -> Mask {
+        let mut wrong = 0;
+        for (block, id) in blocks.iter().enumerate() {
+            if !self.0[block].has(*id) {
+                wrong |= 1 << block;
+            }
+        }
+        wrong
+    }
+
+    /// Whether all blocks hold what they should.
+    pub fn held_by(&self, blocks: &Blocks) -> bool {
+        self.wrong(blocks) == 0
+    }
+}

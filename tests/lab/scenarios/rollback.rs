@@ -1,0 +1,144 @@
+//! A LUN put back from an older image. LVM and the kernel call it in sync; only what is on the disks tells.
+
+use anyhow::{Result, ensure};
+
+use crate::check::{Errors, final_check};
+use crate::fault::{Fault, Server};
+use crate::guest::Guest;
+use crate::install::{self, UNIT};
+use crate::lun::Image;
+use crate::mirror::wait_for_mounts;
+use crate::reading;
+use crate::reboot::{Down, reboot};
+use crate::signals;
+use crate::stage::{LOSS_LIMIT, Stage};
+use crate::stock::VOLUMES;
+use crate::wait::{Look, wait_until};
+
+/// Leg 1, while the mirror is in use.
+pub fn active_b(stage: &mut Stage<'_>) -> Result<()> {
+    active(stage, Server::B)
+}
+
+/// Leg 0, from which a repair would copy.
+pub fn active_a(stage: &mut Stage<'_>) -> Result<()> {
+    active(stage, Server::A)
+}
+
+fn active(stage: &mut Stage<'_>, server: Server) -> Result<()> {
+    reading::prepare(stage.guest())?;
+    let image = Image::keep(stage.guest(), server)?;
+    // The image becomes older than a stamp.
+    restart(stage.guest())?;
+    stage.start_writers()?;
+    reading::write(stage)?;
+    reading::flush(stage.guest())?;
+    Fault::Kill.strike(stage.guest(), server)?;
+    // A leg that was not given up serves reads as soon as it is back; see `power-cycle` for that.
+    stage.wait_for_dm("vg0/r1", "to lose its leg", |status| status.health.contains('D'))?;
+    for volume in VOLUMES {
+        stage.wait_for_state(volume, &["degraded"], LOSS_LIMIT)?;
+    }
+    stage.step(&format!("{server:?} comes back with an older LUN"));
+    image.put_behind(stage.guest(), server)?;
+    Fault::Kill.undo(stage.guest(), server)?;
+    read_to_the_end(stage)
+}
+
+/// What the leg lost is too young for any stamp, and it is back before it was given up.
+pub fn last_seconds(stage: &mut Stage<'_>) -> Result<()> {
+    reading::prepare(stage.guest())?;
+    let image = Image::keep(stage.guest(), Server::B)?;
+    reading::write(stage)?;
+    reading::flush(stage.guest())?;
+    Fault::Kill.strike(stage.guest(), Server::B)?;
+    image.put_behind(stage.guest(), Server::B)?;
+    Fault::Kill.undo(stage.guest(), Server::B)?;
+    stage.step("B comes back without the last writes");
+    // What is read before the return is noticed is read unjudged, see `power-cycle`.
+    stage.wait_for_flag("vg0-r1")?;
+    let passes = reading::until_redundant(stage)?;
+    reading::last(stage, passes)?;
+    mismatches_were_told(stage.guest())?;
+    stage.start_writers()?;
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+/// While everything was off; activation is ours. From the first read after boot on nothing is wrong.
+pub fn off_with_gate(stage: &mut Stage<'_>) -> Result<()> {
+    stage.guest().sh(
+        "mkdir -p /etc/mirrorkeeper.toml.d; printf '[boot]\\ngate = true\\n' > /etc/mirrorkeeper.toml.d/lab.toml",
+    )?;
+    restart(stage.guest())?;
+    wait_until("autoactivation to be ours", LOSS_LIMIT, || {
+        let text = stage.guest().sh("lvs --noheadings -o lv_autoactivation vg0")?;
+        Ok(if text.contains("enabled") { Look::NotYet(text) } else { Look::Done(()) })
+    })?;
+    roll_back_while_off(stage)?;
+    wait_until("the mount after boot", LOSS_LIMIT, || {
+        Ok(match stage.guest().exec(&["mountpoint", "-q", "/mnt/r1"])?.rc {
+            0 => Look::Done(()),
+            _ => Look::NotYet("not mounted".to_owned()),
+        })
+    })?;
+    read_after_boot(stage)
+}
+
+/// While everything was off, and LVM activates what it finds. Nobody reads before the leg is flagged: until then any
+/// program would be as blind as the kernel.
+pub fn off_without_gate(stage: &mut Stage<'_>) -> Result<()> {
+    stage.guest().sh("sed -i 's/_netdev,nofail/_netdev,noauto/' /etc/fstab; systemctl daemon-reload")?;
+    roll_back_while_off(stage)?;
+    let took = stage.wait_for_flag("vg0-r1")?;
+    stage.figure(format!("flagged {:.1} s after the daemon was up", took.as_secs_f64()));
+    wait_for_mounts(stage)?;
+    read_after_boot(stage)
+}
+
+fn roll_back_while_off(stage: &mut Stage<'_>) -> Result<()> {
+    reading::prepare(stage.guest())?;
+    let image = Image::keep(stage.guest(), Server::B)?;
+    stage.start_writers()?;
+    reading::write(stage)?;
+    reading::flush(stage.guest())?;
+    stage.stop_writers()?;
+    image.put_behind_at_next_start(stage.guest(), Server::B)?;
+    reboot(stage, Down::InOrder, None)?;
+    ensure!(
+        stage.guest().exec(&["test", "-e", "/srv/lab/b.img.kept"])?.rc != 0,
+        "the older LUN was not put in place: nothing proven"
+    );
+    Ok(())
+}
+
+fn read_after_boot(stage: &mut Stage<'_>) -> Result<()> {
+    let passes = reading::until_redundant(stage)?;
+    reading::last(stage, passes)?;
+    wait_for_mounts(stage)?;
+    mismatches_were_told(stage.guest())?;
+    stage.start_writers()?;
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+fn read_to_the_end(stage: &mut Stage<'_>) -> Result<()> {
+    let passes = reading::until_redundant(stage)?;
+    reading::last(stage, passes)?;
+    mismatches_were_told(stage.guest())?;
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+fn restart(guest: &Guest) -> Result<()> {
+    guest.sh(&format!("systemctl restart {UNIT}"))?;
+    install::wait_for_redundancy(guest)
+}
+
+/// Somebody has to hear of a server that loses writes.
+fn mismatches_were_told(guest: &Guest) -> Result<()> {
+    let events = signals::events(&signals::read(guest)?);
+    let told = |code: &str| events.iter().any(|event| event == code);
+    ensure!(told("mismatch-found") || told("leg-rejected"), "the older blocks were mended in silence: {events:?}");
+    Ok(())
+}
