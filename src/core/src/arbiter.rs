@@ -5,6 +5,7 @@
 use crate::ids::{OpId, TargetKey, VgUuid};
 use crate::op::{Op, OpResult};
 use crate::session::pause;
+use crate::settings::Settings;
 use crate::time::Mono;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,6 +65,14 @@ pub struct Arbiter {
 /// Code of [`Op::Probe`].
 const PROBE: &str = "probe";
 
+/// First and longest pause between tries of an operation.
+fn backoff(op: &Op, settings: &Settings) -> (Duration, Duration) {
+    match op {
+        Op::Login { .. } => settings.login_backoff,
+        _ => settings.heal_backoff,
+    }
+}
+
 /// The slot of an operation.
 pub fn slot(op: &Op) -> Slot {
     match op {
@@ -88,7 +97,8 @@ impl Arbiter {
     ///
     /// # Errors
     /// Why not.
-    pub fn may_start(&self, op: &Op, now: Mono, backoff: (Duration, Duration)) -> Result<(), Refused> {
+    pub fn may_start(&self, op: &Op, now: Mono, settings: &Settings) -> Result<(), Refused> {
+        let backoff = backoff(op, settings);
         let slot = slot(op);
         if self.running.contains_key(&slot) {
             return Err(Refused::Occupied);
@@ -127,6 +137,15 @@ impl Arbiter {
         let times = self.last.get(&kind).filter(|last| last.op.is_again(&running.op)).map_or(1, |last| last.times + 1);
         self.last.insert(kind, Last { op: running.op.clone(), ended: now, times });
         Some(running.op)
+    }
+
+    /// When operations that are held back may be tried again.
+    pub fn due(&self, settings: &Settings) -> impl Iterator<Item = Mono> {
+        let again = |((_, code), last): (&(Slot, &'static str), &Last)| {
+            let (first, longest) = backoff(&last.op, settings);
+            (last.times >= 2).then(|| last.ended.after(pause(first, longest, last.times - 1, code)))
+        };
+        self.last.iter().filter_map(again)
     }
 
     /// Operations under way.

@@ -249,9 +249,9 @@ pub fn gate(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 /// Lets disks answer again that were kept out of activations, once no activation without them is to come.
 pub fn let_in(s: &Situation<'_>, vg: &VgUuid, plan: &mut Plan) {
     let coming = |m: &Mirror| {
-        plan.steps.iter().any(|(op, _)| {
-            matches!(op, Op::Activate { .. } | Op::DropDeadLeg { .. }) && op.lvs().contains(&m.lv)
-        })
+        plan.steps
+            .iter()
+            .any(|(op, _)| matches!(op, Op::Activate { .. } | Op::DropDeadLeg { .. }) && op.lvs().contains(&m.lv))
     };
     let disks: BTreeSet<&str> = kept_out(s, vg).map(|(_, place)| place.disk.as_str()).collect();
     let waits = |disk: &str| kept_out(s, vg).any(|(m, place)| place.disk == disk && coming(m));

@@ -69,6 +69,10 @@ pub struct Engine {
     pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
     pub(crate) news: Vec<Event>,
     refused: BTreeSet<String>,
+    /// When time alone may change a decision, at the earliest.
+    due: Mono,
+    /// Looks in a row that showed the same.
+    same_looks: u32,
     /// An operation has ended since the kernel was last looked at: nothing is begun before the next look.
     pub(crate) outdated: bool,
     pub(crate) stopping: Option<Stopping>,
@@ -150,6 +154,8 @@ impl Engine {
             before: BTreeMap::new(),
             news,
             refused: BTreeSet::new(),
+            due: Mono(0),
+            same_looks: 0,
             outdated: false,
             stopping: None,
             system_stopping: None,
@@ -163,6 +169,9 @@ impl Engine {
 
     /// Takes in one input and says what to do.
     pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        if let Some(effects) = self.nothing_new(now, &input) {
+            return effects;
+        }
         let ledger_before = self.ledger.clone();
         let mut effects = Vec::new();
         let broken = self.absorb(now, input, &mut effects);
@@ -193,6 +202,7 @@ impl Engine {
         self.observe(now, &mut effects);
         self.show(now, &reasons, &holds, &mut effects);
         effects.push(Effect::WakeAt(self.next_wake(now)));
+        self.due = self.next_due(now);
         effects
     }
 
@@ -296,11 +306,7 @@ impl Engine {
         let mut noted = false;
         for (op, why) in wishes {
             let lvs = self.concerns(&op);
-            let backoff = match op {
-                Op::Login { .. } => self.settings.login_backoff,
-                _ => self.settings.heal_backoff,
-            };
-            let held = match self.arbiter.may_start(&op, now.mono, backoff) {
+            let held = match self.arbiter.may_start(&op, now.mono, &self.settings) {
                 Err(Refused::Occupied) => None,
                 // Looking again is nobody's business; the verdict of the last look stands.
                 Err(Refused::Until(_)) if op.writes_vg().is_none() => None,

@@ -174,6 +174,11 @@ impl Jobs {
         self.all.retain(|_, job| job.ended.is_none_or(|at| now.mono.since(at) < kept));
     }
 
+    /// When finished jobs are forgotten.
+    pub fn due(&self, kept: Duration) -> impl Iterator<Item = Mono> {
+        self.all.values().filter_map(move |job| Some(job.ended?.after(kept)))
+    }
+
     /// Names of the mirrors that somebody waits to see activated.
     pub fn activations(&self) -> impl Iterator<Item = String> {
         let open = self.all.values().filter(|job| job.ended.is_none() && job.view.operation == Operation::Activate);

@@ -360,7 +360,7 @@ impl Situation<'_> {
 
     /// The last probe of a VG, while it is fresh.
     pub fn probe(&self, vg: &VgUuid) -> Option<&ProbeRun> {
-        self.verdict(vg).filter(|p| self.now.mono.since(p.at) <= PROBE_VALID)
+        self.verdict(vg).filter(|p| self.now.mono < p.expires())
     }
 
     /// The last probe of a VG, however old, as long as no volume in it has changed since.
@@ -458,6 +458,11 @@ pub fn probe_order(mirrors: &BTreeMap<LvUuid, Mirror>, vg: &VgUuid) -> BTreeMap<
 }
 
 impl ProbeRun {
+    /// When it justifies no command any more.
+    pub fn expires(&self) -> Mono {
+        self.at.after(PROBE_VALID)
+    }
+
     /// The answer of a probe that gave none.
     pub fn failed(asked: Self, why: &str) -> Self {
         let nothing = |lvs: &Vec<LvUuid>| LegProbe {

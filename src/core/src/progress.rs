@@ -15,7 +15,7 @@ use crate::words::{EventCode, MirrorState, Operation, Severity};
 use std::time::Duration;
 
 /// A scrub that nobody saw at work and that raised no event within this time never ran.
-const SCRUB_UNSEEN: Duration = Duration::from_secs(30);
+pub(crate) const SCRUB_UNSEEN: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Notes what must be known from before an operation.
@@ -31,7 +31,10 @@ impl Engine {
                 // A leg added anew is copied in full as well.
                 Op::Rebuild { pv, .. } | Op::ReaddLeg { pv, log: LogKind::Bitmap, .. } => {
                     let place = mirror.leg(pv).and_then(|leg| leg.place.as_ref());
-                    ScrubKind::Rebuild { pv: pv.clone(), sectors_before: place.map_or(0, |p| p.sectors_written) }
+                    ScrubKind::Rebuild {
+                        pv: pv.clone(),
+                        sectors_before: place.map_or(0, |p| self.world.kernel.sectors_written(&p.disk)),
+                    }
                 }
                 _ => return None,
             };

@@ -3,15 +3,62 @@
 use super::Engine;
 use crate::ids::{LvUuid, TargetKey};
 use crate::input::{Effect, Input};
+use crate::plan::ProbeRun;
+use crate::progress::SCRUB_UNSEEN;
 use crate::snapshot::{Details, Object, Snapshot};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::upkeep::Stopping;
 use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
 use crate::{incident, view};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Looks that a decision may rest on: a mirror counts as steady when it was seen so twice.
+const LOOKS: u32 = 2;
+
 impl Engine {
+    /// What to do about an input that brings nothing new: waiting is most of what there is to do, and a full turn costs a
+    /// hundred times as much as seeing that nothing has changed. `None` calls for a full turn.
+    pub(super) fn nothing_new(&mut self, now: Now, input: &Input) -> Option<Vec<Effect>> {
+        if self.stopping.is_some() || !self.world.kernel_seen {
+            return None;
+        }
+        match input {
+            // A turn of its own follows with the look.
+            Input::Tick => Some(vec![Effect::ObserveKernel, Effect::WakeAt(now.mono.after(self.settings.poll_busy))]),
+            Input::Kernel(kernel) => {
+                self.same_looks = if kernel.is_like(&self.world.kernel) { self.same_looks + 1 } else { 0 };
+                let waiting = self.outdated || self.wants.kernel || self.wants.nodes || !self.news.is_empty();
+                if kernel.partial || waiting || self.same_looks < LOOKS || now.mono >= self.due {
+                    return None;
+                }
+                self.world.see_again(kernel);
+                self.snapshot.mirrors.values_mut().for_each(|mirror| mirror.observed_at = now.wall);
+                Some(vec![Effect::WakeAt(self.next_wake(now))])
+            }
+            _ => None,
+        }
+    }
+
+    /// The next moment at which time alone may change a decision.
+    pub(super) fn next_due(&self, now: Now) -> Mono {
+        let s = &self.settings;
+        let targets = self.targets.all.values();
+        let settled = targets.clone().filter_map(|t| t.settled_at(s));
+        let logins = targets.filter_map(|t| t.next_attempt);
+        let missing = self.targets.iscsid_missing_since.map(|at| at.after(s.suspended_grace));
+        let stuck =
+            self.watch.stuck_since.values().flat_map(|at| [s.suspended_grace, s.dmeventd_grace].map(|d| at.after(d)));
+        let retries = [missing, self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
+        let looks = self.probes.values().map(ProbeRun::expires);
+        let stamps = self.upkeep.stamps.done.values().map(|at| at.after(s.stamp_interval));
+        let scrubs = self.scrubs.values().map(|scrub| scrub.since.after(SCRUB_UNSEEN));
+        let grace = Mono::default().after(s.activation_grace);
+        let all = settled.chain(logins).chain(stuck).chain(retries).chain(looks).chain(stamps).chain(scrubs);
+        let all = all.chain(self.arbiter.due(s)).chain(self.jobs.due(s.job_kept)).chain([grace]);
+        all.filter(|at| *at > now.mono).min().unwrap_or(Mono(u64::MAX))
+    }
+
     pub(super) fn absorb(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) -> BTreeSet<TargetKey> {
         let mut broken = BTreeSet::new();
         match input {
