@@ -129,7 +129,7 @@ fn choose<'a>(
 ) -> Result<Choice<'a>, Objection> {
     let in_lv = || mirror.legs.iter().filter(|leg| leg.index.is_some());
     let here: Vec<&Leg> = in_lv().filter(|leg| leg.up()).collect();
-    let complete = here.len() == in_lv().count();
+    let complete = in_lv().all(|leg| there(record, leg));
     let nobody = || Objection::new(Hold::NoHistory, "reason", "none of its legs is there");
     let first = here.first().ok_or_else(nobody)?;
     if record.unseen && !complete {
@@ -195,6 +195,12 @@ fn credible(
         }
         _ => Ok(()),
     }
+}
+
+/// Its device is there, if only because we made it fail its I/O for now.
+pub fn there(record: &MirrorRecord, leg: &Leg) -> bool {
+    let kept_out = record.legs.get(&leg.pv).is_some_and(|known| known.kept_out);
+    leg.up() || (kept_out && leg.place.as_ref().is_some_and(|place| place.offline))
 }
 
 fn all_away(record: &MirrorRecord) -> bool {

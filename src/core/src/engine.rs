@@ -25,6 +25,9 @@ use crate::world::World;
 use crate::{boot, jobs::Jobs, safety, timeouts};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
+const SOON: u32 = 15;
+
 /// How the ledger file was found at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerFound {
@@ -201,8 +204,8 @@ impl Engine {
         self.finish_stopping(&mut effects);
         self.observe(now, &mut effects);
         self.show(now, &reasons, &holds, &mut effects);
-        effects.push(Effect::WakeAt(self.next_wake(now)));
         self.due = self.next_due(now);
+        effects.push(Effect::WakeAt(self.next_wake(now)));
         effects
     }
 
@@ -284,6 +287,14 @@ impl Engine {
             let plan = self.situation(now, |s| plan::plan(s, &vg));
             wishes.extend(plan.steps);
             holds.extend(plan.holds);
+            for mirror in self.mirrors.values().filter(|m| m.vg.uuid == vg && m.unmanaged.is_none()) {
+                let vanished = self.targets.vanished_together(mirror, self.ledger.mirrors.get(&mirror.lv.uuid));
+                if vanished && mirror.live != Live::Inactive {
+                    let why = "every server vanished within seconds: look at our own network first";
+                    let objection = Objection::new(Hold::LastServer, "reason", why);
+                    holds.entry(mirror.lv.uuid.clone()).or_insert_with(Vec::new).push(objection);
+                }
+            }
             // A command that does not end keeps its VG: killing it might leave devices suspended.
             let Some(stuck) = self.arbiter.occupied(&Slot::Vg(vg.clone())).filter(|r| r.overdue) else { continue };
             let objection = Objection::new(Hold::VgBusy, "command", stuck.op.command_line());
@@ -462,8 +473,12 @@ impl Engine {
             && self.targets.iscsid_missing_since.is_none()
             && self.arbiter.running().next().is_none()
             && self.ledger.mirrors.values().all(|m| m.degraded_since.is_none());
-        let pause = if healthy { self.settings.poll_idle } else { self.settings.poll_busy };
-        let idle = now.mono.after(pause);
+        let pause = match self.same_looks {
+            _ if healthy => self.settings.poll_idle,
+            0..SOON => self.settings.poll_busy,
+            _ => self.settings.poll_waiting,
+        };
+        let idle = now.mono.after(pause).min(if self.due > now.mono { self.due } else { Mono(u64::MAX) });
         let closing = self.stopping.as_ref().map(|stopping| stopping.by(&self.settings));
         let retries = [closing, self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
         let logins = self.targets.all.values().filter(|t| t.sid.is_none()).filter_map(|t| t.next_attempt);

@@ -1,6 +1,7 @@
 //! The never-list (design section 4). Every effect that touches the machine passes here last, whoever planned it. This
 //! module trusts no planner: it looks at the command line as it would run, and derives what must hold from the world.
 
+use crate::boot;
 use crate::continuity;
 use crate::ids::{PvUuid, TargetKey};
 use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
@@ -262,7 +263,8 @@ fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situ
     ensure(all_away || doubtful.is_none(), || format!("{} would be activated with a doubtful leg", mirror.name))?;
     let complete = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| readable(&leg) && !leg.missing);
     ensure(complete || degraded || mirror.kind == Kind::Mirror, || format!("{} is not complete", mirror.name))?;
-    ensure(complete || !record.unseen, || format!("nobody saw what happened to {} at the end", mirror.name))?;
+    let there = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| boot::there(record, leg));
+    ensure(there || !record.unseen, || format!("nobody saw what happened to {} at the end", mirror.name))?;
     ensure(mirror.legs.iter().any(|leg| readable(&leg)), || format!("no leg of {} is there", mirror.name))
 }
 

@@ -6,12 +6,12 @@
 
 use crate::ids::TargetKey;
 use crate::input::IscsiHint;
-use crate::ledger::{Connection, Ledger};
+use crate::ledger::{Connection, Ledger, MirrorRecord};
 use crate::observation::{KernelView, NodeObs, ProcessObs, ScsiState, SessionObs, SessionState, Startup};
 use crate::op::OpResult;
 use crate::settings::Settings;
 use crate::time::{Mono, Now, Wall};
-use crate::topology::Leg;
+use crate::topology::{Leg, Mirror};
 use crate::words::TargetState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +26,10 @@ const ISCSID_ABSENCE: Duration = Duration::from_secs(10);
 
 /// Losses older than this are forgotten when the settle time is reckoned (design, damping).
 const FLAP_MEMORY: Duration = Duration::from_secs(3600);
+
+/// Servers lost within this time of each other were lost by one cause. 10 s: iscsid's NOPs, sent every 5 s and waited for
+/// 5 s, notice one outage at different times on each session.
+const TOGETHER: Duration = Duration::from_secs(10);
 
 /// A target over time.
 #[derive(Debug, Clone)]
@@ -97,6 +101,11 @@ impl Target {
         // The first sight of a target that was never lost needs no settling.
         let settle = if self.losses.is_empty() { Duration::ZERO } else { settle };
         self.up_since.map(|up| up.after(settle))
+    }
+
+    /// When it was last lost, within the last hour.
+    pub fn lost_at(&self) -> Option<Mono> {
+        self.losses.last().copied()
     }
 
     /// How often it was lost within the last hour.
@@ -219,6 +228,19 @@ impl Targets {
     pub fn connection(&self, leg: &Leg) -> Option<Connection> {
         let place = leg.place.as_ref().filter(|place| place.up)?;
         self.all.get(place.target.as_ref()?)?.connection
+    }
+
+    /// Whether every server of a mirror is away and was lost within seconds of the others.
+    pub fn vanished_together(&self, mirror: &Mirror, record: Option<&MirrorRecord>) -> bool {
+        let known = |leg: &Leg| record.and_then(|r| r.legs.get(&leg.pv)?.target.clone());
+        let target = |leg: &Leg| {
+            let name = leg.place.as_ref().and_then(|p| p.target.as_ref()).map(ToString::to_string).or(known(leg))?;
+            self.all.iter().find(|(key, _)| key.to_string() == name).map(|(_, target)| target)
+        };
+        let lost = mirror.legs.iter().map(|leg| target(leg).filter(|t| t.state != TargetState::LoggedIn)?.lost_at());
+        let lost: Option<Vec<Mono>> = lost.collect();
+        let span = |times: &[Mono]| Some(times.iter().max()?.since(*times.iter().min()?));
+        mirror.legs.len() > 1 && lost.is_some_and(|times| span(&times).is_some_and(|span| span <= TOGETHER))
     }
 
     /// Whether the daemon keeps this target logged in.

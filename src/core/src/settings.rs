@@ -27,6 +27,9 @@ pub struct Settings {
     pub suspended_grace: Duration,
     /// How often things are looked at while something is going on.
     pub poll_busy: Duration,
+    /// How often things are looked at while something is wrong and nothing moves. 5 s: whatever matters raises an event or
+    /// has a deadline of its own; this is for the rest.
+    pub poll_waiting: Duration,
     /// How often the loop turns at least; feeds the watchdog. Half of the unit's WatchdogSec, ≤ 4 wake-ups a minute.
     pub poll_idle: Duration,
     /// How long a finished job stays visible (contract: five minutes).
@@ -88,6 +91,7 @@ impl Default for Settings {
             dmeventd_grace: Duration::from_secs(30),
             suspended_grace: Duration::from_secs(5),
             poll_busy: Duration::from_secs(1),
+            poll_waiting: Duration::from_secs(5),
             poll_idle: Duration::from_secs(30),
             job_kept: Duration::from_secs(300),
             activation_grace: Duration::from_secs(60),
