@@ -5,7 +5,8 @@
 //! table load, so a suspect is kept out of it: its disk fails its I/O until the volume is up without it.
 
 use crate::ids::{LvUuid, PvUuid, VgUuid};
-use crate::ledger::{Cause, Kind, LegRecord, Loss, MirrorRecord, Trust};
+use crate::ledger::{Cause, Continuity, Kind, LegRecord, Loss, MirrorRecord, Trust};
+use crate::observation::ProbedSuperblock;
 use crate::op::Op;
 use crate::plan::{Plan, ProbeRun, Situation};
 use crate::topology::{Leg, Live, Mirror, Place};
@@ -50,8 +51,11 @@ fn wanted(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> bool {
 
 /// Whether waiting for its legs is over: they are all there and LVM has nothing to do with it, or the grace has passed.
 fn due(s: &Situation<'_>, mirror: &Mirror) -> bool {
-    let gated = s.record(mirror).is_some_and(|record| record.gated);
-    let complete = mirror.legs.iter().all(|leg| leg.up() && !leg.missing);
+    let record = s.record(mirror);
+    let gated = record.is_some_and(|record| record.gated);
+    // A disk that we made fail for now is there, though LVM does not find it.
+    let here = |leg: &Leg| record.is_some_and(|record| there(record, leg)) && (leg.up() != leg.missing);
+    let complete = mirror.legs.iter().all(here);
     let grace = u64::try_from(s.settings.activation_grace.as_micros()).unwrap_or(u64::MAX);
     s.now.mono.0 >= grace || (gated && complete)
 }
@@ -148,6 +152,9 @@ fn choose<'a>(
         return Err(objection.unwrap_or_else(|| Objection::new(Hold::StaleLeg, "leg", first.pv.as_str())));
     }
     one_history(s, mirror, &good, probe)?;
+    if let Some(objection) = accused(mirror, &here, &good, probe) {
+        return Err(objection);
+    }
     let suspects: Vec<&PvUuid> = here.iter().map(|leg| &leg.pv).filter(|pv| !good.contains(pv)).collect();
     let texts = probe.texts();
     let seqno = |pv: &PvUuid| texts.get(pv).map(|text| text.seqno);
@@ -174,8 +181,10 @@ fn credible(
     let known = record.legs.get(&leg.pv).ok_or_else(unknown)?;
     probe.identity(mirror, leg, known.size)?;
     if let Trust::Suspect { cause, since, .. } = &known.trust {
-        // With every server away at once none of them missed anything that another has.
-        let alike = *cause == Cause::SessionDown && all_away(record) && mirror.legs.iter().all(Leg::up);
+        // In doubt all alike: none is known to have missed what another has. A raid1 is compared afterwards; a `mirror` is
+        // copied from its first leg at once, so there nothing less than a proof will do.
+        let proof = mirror.kind != Kind::Mirror || all_proven(record);
+        let alike = *cause == Cause::SessionDown && all_away(record) && mirror.legs.iter().all(Leg::up) && proof;
         if !alike {
             let objection = Objection::new(Hold::StaleLeg, "leg", leg.pv.as_str());
             return Err(objection.with("cause", cause.word()).with("stale-since", since.0));
@@ -203,6 +212,14 @@ pub fn there(record: &MirrorRecord, leg: &Leg) -> bool {
     leg.up() || (kept_out && leg.place.as_ref().is_some_and(|place| place.offline))
 }
 
+fn all_proven(record: &MirrorRecord) -> bool {
+    let proven = |leg: &LegRecord| match &leg.trust {
+        Trust::Suspect { loss, .. } => loss.continuity == Continuity::Proven,
+        Trust::Trusted => true,
+    };
+    record.legs.values().all(proven)
+}
+
 fn all_away(record: &MirrorRecord) -> bool {
     record.legs.values().all(|leg| matches!(leg.trust, Trust::Suspect { cause: Cause::SessionDown, .. }))
 }
@@ -212,6 +229,27 @@ fn as_noted(mirror: &Mirror, leg: &Leg, known: &LegRecord, probe: &ProbeRun) -> 
     let (Some(index), true) = (leg.index, mirror.kind != Kind::Mirror) else { return Ok(()) };
     let loss = Loss { events: known.healthy.map(|note| note.events), ..Loss::default() };
     witness::untouched(&probe.superblocks(mirror), index, &loss)
+}
+
+/// A leg that is not believed calls one failed that is: it went on without it.
+fn accused(mirror: &Mirror, here: &[&Leg], good: &[&PvUuid], probe: &ProbeRun) -> Option<Objection> {
+    let superblocks = probe.superblocks(mirror);
+    let found = |leg: &Leg| match leg.index.and_then(|index| superblocks.get(&index)) {
+        Some(ProbedSuperblock::Found(superblock)) => Some(*superblock),
+        _ => None,
+    };
+    let believed = |leg: &&&Leg| good.contains(&&leg.pv);
+    here.iter().filter(|leg| !believed(leg)).find_map(|suspect| {
+        let by = found(suspect)?;
+        let whom = here.iter().filter(believed).find(|leg| {
+            let bit = leg.index.filter(|index| *index < 64).map_or(0, |index| 1 << index);
+            by.failed_devices & bit != 0 || found(leg).is_some_and(|own| by.events > own.events + 1)
+        })?;
+        let why = "a leg that is not believed went on without one that is";
+        let objection = Objection::new(Hold::SplitBrain, "reason", why).with("leg", suspect.pv.as_str());
+        let objection = objection.with("events", by.events).with("failed-devices", by.failed_devices);
+        Some(objection.with("other", whom.pv.as_str()))
+    })
 }
 
 /// Whether the credible legs tell one history.
@@ -254,17 +292,20 @@ pub fn gate(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 
 /// Lets disks answer again that were kept out of activations, once no activation without them is to come.
 pub fn let_in(s: &Situation<'_>, vg: &VgUuid, plan: &mut Plan) {
-    let coming = |m: &Mirror| {
-        plan.steps
-            .iter()
-            .any(|(op, _)| matches!(op, Op::Activate { .. } | Op::DropDeadLeg { .. }) && op.lvs().contains(&m.lv))
-    };
+    if !s.reported {
+        return;
+    }
+    let coming = |m: &Mirror| m.live == Live::Inactive && waits(s, m) && !plan.holds.contains_key(&m.lv.uuid);
     let disks: BTreeSet<&str> = kept_out(s, vg).map(|(_, place)| place.disk.as_str()).collect();
     let waits = |disk: &str| kept_out(s, vg).any(|(m, place)| place.disk == disk && coming(m));
     let free: Vec<&str> = disks.into_iter().filter(|disk| !waits(disk)).collect();
     for disk in free {
         plan.propose(Some((Op::SetRunning { disk: disk.to_owned() }, "nothing is to be activated without it".into())));
     }
+}
+
+fn waits(s: &Situation<'_>, mirror: &Mirror) -> bool {
+    s.record(mirror).is_some_and(|record| record.kept.is_some() || wanted(s, mirror, record))
 }
 
 /// Mirrors that are seen active: nothing more is asked of them.

@@ -5,7 +5,7 @@
 //! dropped and copied anew too, provided another leg is beyond doubt.
 
 use crate::ids::PvUuid;
-use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
+use crate::ledger::{Cause, Continuity, Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::Op;
 use crate::plan::{Plan, ProbeRun, Situation};
@@ -166,6 +166,10 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
     if leg.missing {
         return s.restore_missing(mirror, &leg.pv).map(|(op, _)| op);
     }
+    if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror)) {
+        let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
+        return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", source.as_str()));
+    }
     s.vg_complete(&mirror.vg.uuid)?;
     if let Some(other) = copying_to(s, &leg.pv) {
         return Err(Objection::new(Hold::Queued, "behind", other));
@@ -173,6 +177,15 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
     let legs = u32::try_from(mirror.legs.iter().filter(|l| l.index.is_some()).count() + 1).unwrap_or(u32::MAX);
     let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
     Ok(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs })
+}
+
+/// A leg in use whose server provably restarted since it was last beyond doubt.
+fn restarted_source<'a>(record: &MirrorRecord, mirror: &'a Mirror) -> Option<&'a PvUuid> {
+    let broken = |leg: &&Leg| match record.legs.get(&leg.pv).map(|known| &known.trust) {
+        Some(Trust::Suspect { loss, .. }) => loss.continuity == Continuity::Broken,
+        _ => false,
+    };
+    mirror.legs.iter().filter(|leg| leg.index.is_some()).find(broken).map(|leg| &leg.pv)
 }
 
 /// Another volume that is being copied or compared over the same link.

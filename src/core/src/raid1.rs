@@ -4,12 +4,12 @@
 //! All LVs with a suspect leg on one PV go through a step in one command. One of them held holds them all.
 
 use crate::ids::PvUuid;
-use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
+use crate::ledger::{Cause, Continuity, Kind, LegRecord, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
 use crate::plan::{Plan, ProbeRun, Situation};
 use crate::resolve;
-use crate::topology::{Leg, Live, Mirror};
+use crate::topology::{Leg, Live, Mirror, Place};
 use crate::trust::{self, good_legs};
 use crate::witness::{self, Objection};
 use crate::words::Hold;
@@ -116,12 +116,24 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     if let (false, Some(objection)) = (doubted, objections.first()) {
         plan.own(&first.mirror.lv.uuid, objection);
     }
+    if let Some(step) = cases.iter().find_map(|c| expel(c, place, &objections)) {
+        return Some(step);
+    }
     if doubted {
         // The facts on the disks may have changed since.
         let stale = s.probe(&vg.uuid).is_none();
         return stale.then(|| (s.probe_op(vg), format!("{} is held; look again", place.name)));
     }
     s.announce(&vg.uuid, place).or(step)
+}
+
+/// Another LUN stands behind a leg that is in use: it must neither be read nor written any longer. LVM cannot flag what it
+/// does not find, so its disk is made to fail; its next session brings it back.
+fn expel(case: &Case<'_>, place: &Place, objections: &[Objection]) -> Option<(Op, String)> {
+    let stranger = objections.iter().any(|o| matches!(o.hold, Hold::IdentityMismatch | Hold::BlankDevice));
+    let in_use = case.leg.health == Some(LegHealth::InSync) && !place.disk.is_empty();
+    let why = || format!("what stands behind {} of {} is not its leg", place.name, case.mirror.name);
+    (stranger && in_use && has_other_good(case)).then(|| (Op::SetOffline { disk: place.disk.clone() }, why()))
 }
 
 /// The command for what is needed, and why.
@@ -282,6 +294,14 @@ fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection
     if let Some(leg) = doubtful.or(survivors.first().filter(|_| !survivors.iter().any(|leg| serves(leg)))) {
         let objection = Objection::new(Hold::UnverifiedOnly, "reason", "the leg in use is not proven itself");
         return Err(objection.with("leg", leg.pv.as_str()));
+    }
+    let broken = |leg: &Leg| match case.record.legs.get(&leg.pv).map(|known| &known.trust) {
+        Some(Trust::Suspect { loss, .. }) => loss.continuity == Continuity::Broken,
+        _ => false,
+    };
+    if let Some(leg) = survivors.iter().find(|leg| broken(leg)) {
+        let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
+        return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", leg.pv.as_str()));
     }
     // A table load reads its legs where the table points, before it is pointed anew: a survivor under a new device name
     // would be dropped by it.

@@ -211,6 +211,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         .map(|leg| leg.pv.clone())
         .collect();
     let log = record.log;
+    let mut outlived = false;
     for (pv, known) in &mut record.legs {
         let Some(leg) = mirror.leg(pv) else { continue };
         let dropped = leg.index.is_none() && mirror.reported && evidence.reported;
@@ -219,6 +220,8 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         // Where only a leg that missed writes itself is in use, the one that is not in use is the newer.
         let noted = events_noted(known, event_nr);
         let passed_by = serving.iter().any(|other| other != pv) || alive().all(|leg| leg.pv == *pv);
+        // It lacks what is written from now on, and must not be activated alone without a word.
+        outlived |= lost && !passed_by && known.trust == Trust::Trusted;
         match &mut known.trust {
             Trust::Trusted if lost && passed_by => accuse(known, Cause::Lost, event_nr, seqno, evidence.at),
             // Not in use while only worse legs are: it missed writes of theirs, but nothing that matters more.
@@ -255,6 +258,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
             }
         }
     }
+    record.unseen |= outlived;
     // A chosen leg that fails after its copies were made is a lost leg like any other.
     let lost = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| cause(&known.trust) == Some(Cause::Lost));
     if record.kept.as_ref().is_some_and(lost) {
@@ -306,10 +310,14 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'
     match record.kind {
         Kind::Raid1 | Kind::Raid10 => {
             let policy = evidence.settings.verify(&record.name);
+            // A bitmap kept beside a leg that is in doubt itself tells nothing.
+            let source = |leg: &&Leg| leg.health == Some(LegHealth::InSync) && !leg.write_mostly;
+            let trusted = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+            let sources = mirror.legs.iter().filter(source).all(trusted);
             for (pv, known) in &mut record.legs {
                 let Some(leg) = mirror.leg(pv).filter(|leg| leg.health == Some(LegHealth::InSync)) else { continue };
                 if steady {
-                    spare_the_check(known, leg, policy);
+                    spare_the_check(known, leg, policy, sources);
                 }
                 let verified = matches!(known.trust, Trust::Suspect { stage: Stage::Verified, .. });
                 let released = known.admin_write_mostly || !leg.write_mostly;
@@ -335,10 +343,11 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'
 }
 
 /// A check reads the whole volume. It is spared where nothing can be missing, or where the administrator wants none.
-fn spare_the_check(known: &mut LegRecord, leg: &Leg, policy: Verify) {
+fn spare_the_check(known: &mut LegRecord, leg: &Leg, policy: Verify, sources: bool) {
     let Trust::Suspect { cause, stage: stage @ Stage::Unverified, loss, .. } = &mut known.trust else { return };
     // A server that lived on has every write it acknowledged, and the bitmap has the others.
-    let proven = *cause == Cause::Lost && leg.write_mostly && loss.continuity == Continuity::Proven && !loss.rough;
+    let lived_on = *cause == Cause::Lost && loss.continuity == Continuity::Proven && !loss.rough;
+    let proven = lived_on && leg.write_mostly && sources;
     let spared = match policy {
         Verify::Always => false,
         Verify::Auto => proven,
