@@ -10,6 +10,7 @@ use crate::observation::ProbedSuperblock;
 use crate::op::Op;
 use crate::plan::{Plan, ProbeRun, Situation};
 use crate::topology::{Leg, Live, Mirror, Place};
+use crate::trust;
 use crate::witness::{self, Objection};
 use crate::words::Hold;
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,6 +186,7 @@ fn credible(
         // copied from its first leg at once, so there nothing less than a proof will do.
         let proof = mirror.kind != Kind::Mirror || all_proven(record);
         let alike = *cause == Cause::SessionDown && all_away(record) && mirror.legs.iter().all(Leg::up) && proof;
+        let alike = alike || last_in_use(record, &leg.pv);
         if !alike {
             let objection = Objection::new(Hold::StaleLeg, "leg", leg.pv.as_str());
             return Err(objection.with("cause", cause.word()).with("stale-since", since.0));
@@ -210,6 +212,13 @@ fn credible(
 pub fn there(record: &MirrorRecord, leg: &Leg) -> bool {
     let kept_out = record.legs.get(&leg.pv).is_some_and(|known| known.kept_out);
     leg.up() || (kept_out && leg.place.as_ref().is_some_and(|place| place.offline))
+}
+
+/// A leg whose session went last of all, when the others had been lost before: nobody is newer.
+pub fn last_in_use(record: &MirrorRecord, pv: &PvUuid) -> bool {
+    let away = |known: &LegRecord| matches!(known.trust, Trust::Suspect { cause: Cause::SessionDown, .. });
+    let mut others = record.legs.iter().filter(|(other, _)| *other != pv);
+    record.legs.get(pv).is_some_and(away) && others.all(|(_, known)| !trust::may_serve(&known.trust))
 }
 
 fn all_proven(record: &MirrorRecord) -> bool {

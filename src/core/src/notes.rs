@@ -175,7 +175,10 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
             loss.flagged = loss.flagged.or(flagging.map(|text| text.seqno).max());
         }
         if up {
-            match witness::history(pv, &texts, &others, loss, stamp) {
+            // What is in use is not measured by what is not.
+            let in_use = |pv: &&PvUuid| mirror.leg(pv).is_some_and(|leg| leg.health == Some(LegHealth::InSync));
+            let alive: Vec<&PvUuid> = others.into_iter().filter(in_use).collect();
+            match witness::history(pv, &texts, &alive, loss, stamp) {
                 Ok(older) => loss.older |= older,
                 Err(_) => loss.diverged = true,
             }

@@ -259,7 +259,8 @@ fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situ
         matches!(trust, Some(Trust::Suspect { cause: Cause::SessionDown, .. }))
     };
     let all_away = mirror.legs.iter().all(away) && mirror.legs.iter().filter(readable).count() == mirror.legs.len();
-    let doubtful = mirror.legs.iter().filter(readable).find(|leg| suspect(mirror, leg, s));
+    let doubtful = |leg: &&Leg| suspect(mirror, leg, s) && !boot::last_in_use(record, &leg.pv);
+    let doubtful = mirror.legs.iter().filter(readable).find(doubtful);
     ensure(all_away || doubtful.is_none(), || format!("{} would be activated with a doubtful leg", mirror.name))?;
     let complete = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| readable(&leg) && !leg.missing);
     ensure(complete || degraded || mirror.kind == Kind::Mirror, || format!("{} is not complete", mirror.name))?;
