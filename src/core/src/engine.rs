@@ -72,6 +72,8 @@ pub struct Engine {
     pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
     pub(crate) news: Vec<Event>,
     refused: BTreeSet<String>,
+    /// The operation that an intention was last noted for and that has not begun yet.
+    intended: Option<Op>,
     /// When time alone may change a decision, at the earliest.
     due: Mono,
     /// Looks in a row that showed the same.
@@ -157,6 +159,7 @@ impl Engine {
             before: BTreeMap::new(),
             news,
             refused: BTreeSet::new(),
+            intended: None,
             due: Mono(0),
             same_looks: 0,
             outdated: false,
@@ -334,9 +337,15 @@ impl Engine {
                     match self.situation(now, |s| safety::check(&op, s)) {
                         Ok(()) if self.intend(&op) => {
                             noted = true;
-                            None
+                            // Whoever takes an intention back before its command ran must not make us write for ever.
+                            let again = self.intended.replace(op.clone()).is_some_and(|before| before == op);
+                            again.then(|| {
+                                self.report_refusal(&op, "its intention does not stay in the ledger", effects);
+                                Objection::new(Hold::NeedsOperator, "refused", "its intention does not stay")
+                            })
                         }
                         Ok(()) => {
+                            self.intended = None;
                             effects.push(self.begin(now, op, &why));
                             None
                         }

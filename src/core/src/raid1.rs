@@ -68,13 +68,13 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     let first = cases.first()?;
     let mirrors: Vec<&Mirror> = cases.iter().map(|c| c.mirror).collect();
     let unflagged = cases.iter().any(|c| c.leg.health == Some(LegHealth::InSync) && !c.leg.write_mostly);
-    let place = s.ready(&mirrors, first.leg, first.known.size, unflagged, plan)?;
     if let Some((case, objection)) = cases.iter().find_map(|c| Some((c, unfit(s, c)?))) {
         plan.hold(case.mirror, objection.clone());
-        mirrors.iter().for_each(|m| plan.hold_with(m, objection.clone()));
+        hold_all(plan, &mirrors, case.mirror, &objection);
         plan.held.insert(first.leg.pv.clone(), objection);
         return None;
     }
+    let place = s.ready(&mirrors, first.leg, first.known.size, unflagged, plan)?;
     for case in cases.iter().filter(|c| c.leg.health == Some(LegHealth::Syncing) && c.mirror.idle()) {
         let since = s.stuck_since.get(&case.mirror.lv.uuid);
         if since.is_some_and(|at| s.now.mono.since(*at) >= s.settings.suspended_grace) {
@@ -88,8 +88,8 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     if next == Need::Patience {
         return None;
     }
-    if let Some(objection) = cases.iter().find_map(|c| would_revive(c, next)) {
-        mirrors.iter().for_each(|m| plan.hold_with(m, objection.clone()));
+    if let Some((case, objection)) = cases.iter().find_map(|c| Some((c, would_revive(c, next)?))) {
+        hold_all(plan, &mirrors, case.mirror, &objection);
         plan.held.insert(first.leg.pv.clone(), objection);
         return None;
     }
@@ -101,20 +101,20 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     // What the last look at the disks found stands until a newer one, so that a hold does not flicker; and one held case
     // holds all on its PV.
     let vg = &first.mirror.vg;
-    let judge = |c: &Case<'_>| Some((c.mirror.lv.uuid.clone(), verdict(s, c, s.verdict(&vg.uuid)?).err()?));
-    let found: Vec<_> = cases.iter().filter_map(judge).collect();
-    for (lv, objection) in &found {
-        plan.own(lv, objection);
+    let mut objections = Vec::new();
+    for case in cases {
+        if let Some(Err(objection)) = s.verdict(&vg.uuid).map(|probe| verdict(s, case, probe)) {
+            plan.own(&case.mirror.lv.uuid, &objection);
+            hold_all(plan, &mirrors, case.mirror, &objection);
+            objections.push(objection);
+        }
     }
-    let mut objections: Vec<Objection> = found.into_iter().map(|(_, objection)| objection).collect();
     plan.held.extend(objections.first().map(|o| (first.leg.pv.clone(), o.clone())));
     let doubted = !objections.is_empty();
     let step = step.map_err(|objection| objections.push(objection)).ok();
-    for mirror in &mirrors {
-        objections.iter().for_each(|o| plan.hold_with(mirror, o.clone()));
-    }
     if let (false, Some(objection)) = (doubted, objections.first()) {
         plan.own(&first.mirror.lv.uuid, objection);
+        hold_all(plan, &mirrors, first.mirror, objection);
     }
     if let Some(step) = cases.iter().find_map(|c| expel(c, place, &objections)) {
         return Some(step);
@@ -125,6 +125,15 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         return stale.then(|| (s.probe_op(vg), format!("{} is held; look again", place.name)));
     }
     s.announce(&vg.uuid, place).or(step)
+}
+
+/// One held case holds all on its PV; the others say because of whom.
+fn hold_all(plan: &mut Plan, mirrors: &[&Mirror], owner: &Mirror, objection: &Objection) {
+    for mirror in mirrors {
+        let own = mirror.lv == owner.lv;
+        let objection = objection.clone();
+        plan.hold_with(mirror, if own { objection } else { objection.with("held-by", owner.name.as_str()) });
+    }
 }
 
 /// Another LUN stands behind a leg that is in use: it must neither be read nor written any longer. LVM cannot flag what it
@@ -291,6 +300,10 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
 fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection> {
     let serves = |leg: &Leg| case.record.legs.get(&leg.pv).is_some_and(|known| trust::may_serve(&known.trust));
     let doubtful = survivors.iter().find(|leg| !serves(leg) && !leg.write_mostly);
+    // All flagged, reads would come from the lowest, whoever that is.
+    let trusted = |leg: &&&Leg| case.record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+    let readable = survivors.iter().any(|leg| !leg.write_mostly) || survivors.iter().any(|leg| trusted(&leg));
+    let doubtful = doubtful.or(survivors.first().filter(|_| !readable));
     if let Some(leg) = doubtful.or(survivors.first().filter(|_| !survivors.iter().any(|leg| serves(leg)))) {
         let objection = Objection::new(Hold::UnverifiedOnly, "reason", "the leg in use is not proven itself");
         return Err(objection.with("leg", leg.pv.as_str()));

@@ -93,7 +93,7 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let lower = seconds.is_some_and(|new| current.is_none_or(|old| new < old));
             let fixed = s.ledger.targets.get(&key.to_string()).and_then(|record| record.override_seconds);
             let asked = fixed.is_some() && fixed == *seconds;
-            let sole = s.mirrors.values().any(|m| sole_copy_on(m, key, s));
+            let sole = s.mirrors.values().any(|m| m.live != Live::Inactive && sole_copy_on(m, key, s));
             ensure(!lower || !sole || asked, || "it carries a last good copy".into())
         }
         Op::Stamp { vg, .. } => {

@@ -363,7 +363,8 @@ fn spare_the_check(known: &mut LegRecord, leg: &Leg, policy: Verify, sources: bo
 fn note_health(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let all_trusted = record.legs.values().all(|leg| leg.trust == Trust::Trusted);
     let steady = mirror.legs.iter().all(|leg| leg.health == Some(LegHealth::InSync)) && mirror.idle();
-    if mirror.reported && evidence.reported && mirror.autoactivation && !evidence.settings.gate {
+    let ours = evidence.settings.gate || record.kept.is_some();
+    if mirror.reported && evidence.reported && mirror.autoactivation && !ours {
         record.gated = false;
     }
     for (pv, known) in &mut record.legs {

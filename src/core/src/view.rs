@@ -224,6 +224,8 @@ fn leg_state(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, hold: Option
         Some(Hold::Unreadable) => LegState::Error,
         _ => LegState::Returned,
     };
+    // What is wrong is wrong with the legs in doubt.
+    let refused = if suspect { refused } else { LegState::Returned };
     let syncing = matches!(mirror.live, Live::Mirror { in_sync, total, .. } if in_sync < total);
     match leg.health {
         Some(LegHealth::InSync) if syncing && (suspect || leg.index != Some(0)) => LegState::Rebuilding,

@@ -132,6 +132,11 @@ fn mirror(mirror: &Mirror, status: &Status, now: u64) -> Vec<String> {
 fn advice(mirror: &Mirror, status: &Status, now: u64) -> Vec<String> {
     let Some(known) = hold::find(&mirror.hold) else { return Vec::new() };
     let mut lines = wrap(known.text);
+    // Held for the sake of another volume on the same PV: that one is to be decided on.
+    if let Some(other) = mirror.hold_details.get("held-by") {
+        lines.push(format!("held by {}", value_text(other)));
+        return lines;
+    }
     if known.is_for_a_person() {
         lines.extend(evidence::table(mirror, status, now));
     }

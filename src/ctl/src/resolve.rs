@@ -31,11 +31,16 @@ pub fn briefing(mirror: &Mirror, keep: &str, status: &Status, now: u64) -> Resul
         .mirrors
         .values()
         .filter(|other| other.name != mirror.name && !other.hold.is_empty())
+        // One that is held only because of this one keeps its legs.
+        .filter(|other| !other.hold_details.contains_key("held-by"))
         .filter(|other| other.legs.iter().any(|leg| losers.iter().any(|(_, loser)| loser.pv == leg.pv)))
         .map(|other| other.name.as_str())
         .collect();
     if !shared.is_empty() {
-        lines.extend(wrap(&format!("Held for a leg on the same PV, and resolved with it: {}.", shared.join(", "))));
+        lines.extend(wrap(&format!(
+            "Held as well for its leg on the same PV, and resolved with it: {}.",
+            shared.join(", ")
+        )));
     }
     Ok(lines.iter().map(|line| plain(line) + "\n").collect())
 }

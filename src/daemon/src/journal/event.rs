@@ -131,7 +131,9 @@ fn sentence(event: &Event) -> String {
 /// What ends a hold.
 fn advice(event: &Event) -> String {
     let (EventCode::Held, Object::Mirror(mirror)) = (event.code, &event.object) else { return String::new() };
-    let command = event.details.get("reason").and_then(|hold| ended_by(&text(hold), mirror));
+    // Held for the sake of another volume on the same PV: that one is to be decided on.
+    let mirror = event.details.get("held-by").map_or_else(|| mirror.clone(), text);
+    let command = event.details.get("reason").and_then(|hold| ended_by(&text(hold), &mirror));
     command.map_or("; `mirrorkeeper status` says what to do".to_owned(), |command| format!("; to end it: {command}"))
 }
 
