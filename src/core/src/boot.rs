@@ -181,16 +181,11 @@ fn credible(
     let unknown = || Objection::new(Hold::NoHistory, "leg", leg.pv.as_str());
     let known = record.legs.get(&leg.pv).ok_or_else(unknown)?;
     probe.identity(mirror, leg, known.size)?;
-    if let Trust::Suspect { cause, since, .. } = &known.trust {
-        // In doubt all alike: none is known to have missed what another has. A raid1 is compared afterwards; a `mirror` is
-        // copied from its first leg at once, so there nothing less than a proof will do.
-        let proof = mirror.kind != Kind::Mirror || all_proven(record);
-        let alike = *cause == Cause::SessionDown && all_away(record) && mirror.legs.iter().all(Leg::up) && proof;
-        let alike = alike || last_in_use(record, &leg.pv);
-        if !alike {
-            let objection = Objection::new(Hold::StaleLeg, "leg", leg.pv.as_str());
-            return Err(objection.with("cause", cause.word()).with("stale-since", since.0));
-        }
+    if let Trust::Suspect { cause, since, .. } = &known.trust
+        && !believed(mirror, record, leg)
+    {
+        let objection = Objection::new(Hold::StaleLeg, "leg", leg.pv.as_str());
+        return Err(objection.with("cause", cause.word()).with("stale-since", since.0));
     }
     // Alone it is the newest history there is, wherever it was made; beside another one it has to be as it was left.
     let alone = mirror.legs.iter().filter(|leg| leg.up()).count() < 2;
@@ -214,8 +209,18 @@ pub fn there(record: &MirrorRecord, leg: &Leg) -> bool {
     leg.up() || (kept_out && leg.place.as_ref().is_some_and(|place| place.offline))
 }
 
+/// Whether the ledger allows to activate on a leg: trusted, or in doubt all alike, so that none is known to have missed what
+/// another has. A raid1 is compared afterwards; a `mirror` is copied from its first leg at once, so there nothing less than
+/// a proof will do.
+pub fn believed(mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> bool {
+    let proof = mirror.kind != Kind::Mirror || all_proven(record);
+    let alike = all_away(record) && mirror.legs.iter().all(|leg| there(record, leg)) && proof;
+    let trusted = record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+    trusted || alike || last_in_use(record, &leg.pv)
+}
+
 /// A leg whose session went last of all, when the others had been lost before: nobody is newer.
-pub fn last_in_use(record: &MirrorRecord, pv: &PvUuid) -> bool {
+fn last_in_use(record: &MirrorRecord, pv: &PvUuid) -> bool {
     let away = |known: &LegRecord| matches!(known.trust, Trust::Suspect { cause: Cause::SessionDown, .. });
     let mut others = record.legs.iter().filter(|(other, _)| *other != pv);
     record.legs.get(pv).is_some_and(away) && others.all(|(_, known)| !trust::may_serve(&known.trust))
@@ -304,7 +309,8 @@ pub fn let_in(s: &Situation<'_>, vg: &VgUuid, plan: &mut Plan) {
     if !s.reported {
         return;
     }
-    let coming = |m: &Mirror| m.live == Live::Inactive && waits(s, m) && !plan.holds.contains_key(&m.lv.uuid);
+    let held = |m: &Mirror| plan.holds.contains_key(&m.lv.uuid) || s.refused.contains(&m.lv.uuid);
+    let coming = |m: &Mirror| m.live == Live::Inactive && waits(s, m) && !held(m);
     let disks: BTreeSet<&str> = kept_out(s, vg).map(|(_, place)| place.disk.as_str()).collect();
     let waits = |disk: &str| kept_out(s, vg).any(|(m, place)| place.disk == disk && coming(m));
     let free: Vec<&str> = disks.into_iter().filter(|disk| !waits(disk)).collect();

@@ -72,6 +72,8 @@ pub struct Engine {
     pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
     pub(crate) news: Vec<Event>,
     refused: BTreeSet<String>,
+    /// Mirrors with a step that was refused in the last turn.
+    refused_steps: BTreeSet<LvUuid>,
     /// The operation that an intention was last noted for and that has not begun yet.
     intended: Option<Op>,
     /// When time alone may change a decision, at the earliest.
@@ -134,10 +136,15 @@ impl Engine {
             ledger.generation += 1;
         }
         // A VG is left alone until the next start.
-        for vg in ledger.vgs.values_mut().filter(|vg| vg.forgotten) {
-            vg.forgotten = false;
-            ledger.generation += 1;
+        let marked = ledger.vgs.iter().filter(|(_, vg)| vg.forgotten);
+        let forgotten: BTreeSet<VgUuid> = marked.map(|(vg, _)| vg.clone()).collect();
+        ledger.vgs.values_mut().for_each(|vg| vg.forgotten = false);
+        for record in ledger.mirrors.values_mut().filter(|record| forgotten.contains(&record.vg)) {
+            // What happened meanwhile nobody knows.
+            record.unseen = true;
+            record.legs.values_mut().for_each(|known| (known.healthy, known.registered) = (None, None));
         }
+        ledger.generation += u64::from(!forgotten.is_empty());
         Self {
             host,
             settings,
@@ -159,6 +166,7 @@ impl Engine {
             before: BTreeMap::new(),
             news,
             refused: BTreeSet::new(),
+            refused_steps: BTreeSet::new(),
             intended: None,
             due: Mono(0),
             same_looks: 0,
@@ -256,6 +264,7 @@ impl Engine {
             probes: &self.probes,
             hurry: &self.hurry,
             asked: &self.asked,
+            refused: &self.refused_steps,
             looks: &self.upkeep.looks,
             stamps: &self.upkeep.stamps,
             stamping: &self.upkeep.stamping,
@@ -318,6 +327,7 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let mut noted = false;
+        let mut refused = BTreeSet::new();
         for (op, why) in wishes {
             let lvs = self.concerns(&op);
             let held = match self.arbiter.may_start(&op, now.mono, &self.settings) {
@@ -351,6 +361,7 @@ impl Engine {
                         }
                         Err(rule) => {
                             self.report_refusal(&op, &rule, effects);
+                            refused.extend(lvs.iter().map(|lv| lv.uuid.clone()));
                             Some(Objection::new(Hold::NeedsOperator, "refused", rule))
                         }
                     }
@@ -362,6 +373,7 @@ impl Engine {
                 }
             }
         }
+        self.refused_steps = refused;
         noted
     }
 

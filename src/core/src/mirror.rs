@@ -5,12 +5,12 @@
 //! dropped and copied anew too, provided another leg is beyond doubt.
 
 use crate::ids::PvUuid;
-use crate::ledger::{Cause, Continuity, Kind, MirrorRecord, Stage, Trust};
+use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::Op;
 use crate::plan::{Plan, ProbeRun, Situation};
 use crate::topology::{Leg, Live, Mirror};
-use crate::trust::good_legs;
+use crate::trust::{self, good_legs};
 use crate::witness::{self, Objection};
 use crate::words::Hold;
 
@@ -63,11 +63,18 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
     mirror.legs.iter().find_map(|leg| {
         let known = record.legs.get(&leg.pv)?;
         let Trust::Suspect { stage, .. } = known.trust else { return None };
-        let place = s.ready(&[mirror], leg, known.size, false, plan)?;
+        // One that is in use serves reads meanwhile.
+        let in_use = leg.index.is_some() && leg.health == Some(LegHealth::InSync);
+        let place = s.ready(&[mirror], leg, known.size, in_use, plan)?;
         // What the last look at the device found stands until a newer one.
         let probe = s.verdict(&mirror.vg.uuid);
         if let Some(Err(objection)) = probe.map(|probe| verdict(s, mirror, record, leg, probe)) {
+            let stranger = matches!(objection.hold, Hold::IdentityMismatch | Hold::BlankDevice) && in_use;
             plan.hold(mirror, objection);
+            if stranger && !place.disk.is_empty() && good_legs(record, mirror).any(|pv| *pv != leg.pv) {
+                let why = format!("what stands behind {} of {} is not its leg", place.name, mirror.name);
+                return Some((Op::SetOffline { disk: place.disk.clone() }, why));
+            }
             let stale = s.probe(&mirror.vg.uuid).is_none();
             return stale.then(|| (s.probe_op(&mirror.vg), format!("{} is held; look again", place.name)));
         }
@@ -82,11 +89,14 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
             // Dead and not dropped yet: dmeventd's turn.
             (Some(_), _) => None,
             (None, _) => {
-                let held = plan.held.get(&leg.pv).cloned();
-                match held.map_or_else(|| readd(s, mirror, leg), Err) {
+                if let Some(objection) = plan.held.get(&leg.pv).cloned() {
+                    plan.hold_with(mirror, objection);
+                    return None;
+                }
+                match readd(s, mirror, leg) {
                     Ok(op) => Some((op, format!("{} is back; copy {} onto it in full", place.name, mirror.name))),
                     Err(objection) => {
-                        plan.hold_with(mirror, objection);
+                        plan.hold(mirror, objection);
                         None
                     }
                 }
@@ -166,7 +176,7 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
     if leg.missing {
         return s.restore_missing(mirror, &leg.pv).map(|(op, _)| op);
     }
-    if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror)) {
+    if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror, &leg.pv)) {
         let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", source.as_str()));
     }
@@ -179,13 +189,10 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
     Ok(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs })
 }
 
-/// A leg in use whose server provably restarted since it was last beyond doubt.
-fn restarted_source<'a>(record: &MirrorRecord, mirror: &'a Mirror) -> Option<&'a PvUuid> {
-    let broken = |leg: &&Leg| match record.legs.get(&leg.pv).map(|known| &known.trust) {
-        Some(Trust::Suspect { loss, .. }) => loss.continuity == Continuity::Broken,
-        _ => false,
-    };
-    mirror.legs.iter().filter(|leg| leg.index.is_some()).find(broken).map(|leg| &leg.pv)
+/// A leg in use that may lack what the other one has.
+fn restarted_source<'a>(record: &MirrorRecord, mirror: &'a Mirror, returned: &PvUuid) -> Option<&'a PvUuid> {
+    let in_use = mirror.legs.iter().filter(|leg| leg.index.is_some()).map(|leg| &leg.pv);
+    in_use.into_iter().find(|pv| trust::may_lack(record, pv, returned))
 }
 
 /// Another volume that is being copied or compared over the same link.

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::snapshot::{Details, Value};
 use crate::stamp::{self, Stamps};
 use crate::time::{Mono, Now};
-use crate::topology::{Leg, Mirror, Place};
+use crate::topology::{Leg, Live, Mirror, Place};
 use crate::witness::Texts;
 use crate::witness::{self, Expected, Objection, Superblocks};
 use crate::words::Hold;
@@ -109,6 +109,8 @@ pub struct Situation<'a> {
     pub hurry: &'a BTreeSet<LvUuid>,
     /// Inactive mirrors that somebody asked to be activated.
     pub asked: &'a BTreeSet<LvUuid>,
+    /// Mirrors with a step that the safety check refused in the last turn.
+    pub refused: &'a BTreeSet<LvUuid>,
     /// What was learnt about the devices in this run.
     pub looks: &'a Looks,
     /// Stamps of this run.
@@ -183,7 +185,32 @@ pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
     register(s, &mirrors, &mut plan);
     boot::gate(s, &mirrors, &mut plan);
     stamp::plan(s, &mirrors, &mut plan);
+    orphans(s, &mirrors, &mut plan);
     plan
+}
+
+/// Legs whose device stays away although every session is up: nothing will come by itself.
+fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    let settled = |target: &crate::session::Target| {
+        target.sid.is_none() || target.settled_at(s.settings).is_some_and(|at| at <= s.now.mono)
+    };
+    if !s.reported || !plan.steps.is_empty() || !s.targets.all.values().all(settled) {
+        return;
+    }
+    for mirror in mirrors.iter().filter(|m| m.live != Live::Inactive) {
+        let Some(record) = s.record(mirror) else { continue };
+        let waited_for = |leg: &&Leg| {
+            let known = record.legs.get(&leg.pv);
+            let target = known.and_then(|known| known.target.as_ref());
+            let up = target
+                .is_none_or(|name| s.targets.all.iter().any(|(key, t)| key.to_string() == *name && t.sid.is_some()));
+            leg.place.is_none() && up
+        };
+        if let Some(leg) = mirror.legs.iter().find(waited_for).filter(|_| !plan.holds.contains_key(&mirror.lv.uuid)) {
+            let why = "no disk of any session holds this leg: is its LUN there, and does udev know its PV?";
+            plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("leg", leg.pv.as_str()));
+        }
+    }
 }
 
 /// Takes our marks off a VG that is to be left alone. `None` once there are none.
@@ -192,6 +219,9 @@ pub fn forget(s: &Situation<'_>, vg: &VgUuid) -> Option<(Op, String)> {
     boot::let_in(s, vg, &mut let_in);
     if let Some(step) = let_in.steps.pop() {
         return Some(step);
+    }
+    if s.blocked_device().is_some() {
+        return None;
     }
     let mirrors = || s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.reported);
     let why = || "the VG is to be left alone".to_owned();

@@ -4,7 +4,7 @@
 //! All LVs with a suspect leg on one PV go through a step in one command. One of them held holds them all.
 
 use crate::ids::PvUuid;
-use crate::ledger::{Cause, Continuity, Kind, LegRecord, MirrorRecord, Stage, Trust};
+use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
 use crate::plan::{Plan, ProbeRun, Situation};
@@ -308,11 +308,7 @@ fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection
         let objection = Objection::new(Hold::UnverifiedOnly, "reason", "the leg in use is not proven itself");
         return Err(objection.with("leg", leg.pv.as_str()));
     }
-    let broken = |leg: &Leg| match case.record.legs.get(&leg.pv).map(|known| &known.trust) {
-        Some(Trust::Suspect { loss, .. }) => loss.continuity == Continuity::Broken,
-        _ => false,
-    };
-    if let Some(leg) = survivors.iter().find(|leg| broken(leg)) {
+    if let Some(leg) = survivors.iter().find(|leg| trust::may_lack(case.record, &leg.pv, &case.leg.pv)) {
         let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", leg.pv.as_str()));
     }

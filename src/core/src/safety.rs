@@ -4,7 +4,7 @@
 use crate::boot;
 use crate::continuity;
 use crate::ids::{PvUuid, TargetKey};
-use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
+use crate::ledger::{Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{Op, VgRef};
 use crate::plan::Situation;
@@ -93,7 +93,10 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let lower = seconds.is_some_and(|new| current.is_none_or(|old| new < old));
             let fixed = s.ledger.targets.get(&key.to_string()).and_then(|record| record.override_seconds);
             let asked = fixed.is_some() && fixed == *seconds;
-            let sole = s.mirrors.values().any(|m| m.live != Live::Inactive && sole_copy_on(m, key, s));
+            let sole = s
+                .mirrors
+                .values()
+                .any(|m| m.live != Live::Inactive && m.unmanaged.is_none() && sole_copy_on(m, key, s));
             ensure(!lower || !sole || asked, || "it carries a last good copy".into())
         }
         Op::Stamp { vg, .. } => {
@@ -212,7 +215,7 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             let ok = mirror.kind == Kind::Mirror && mirror.legs.iter().any(goes) && mirror.legs.iter().any(stays);
             ensure(ok, || format!("{} is no mirror with a dead leg and a live one", mirror.name))?;
             ensure(!good_goes, || format!("{} would lose a good leg", mirror.name))?;
-            let good = |leg: &Leg| stays(leg) && stage(&leg.pv).is_none();
+            let good = |leg: &Leg| stays(leg) && boot::believed(mirror, record, leg);
             ensure(!inactive || mirror.legs.iter().any(good), || format!("{} would keep a doubtful leg", mirror.name))
         }
         Op::Activate { degraded, .. } => may_activate(*degraded, record, mirror, s),
@@ -254,14 +257,8 @@ fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situ
         witness::peaceful(&probe.superblocks(mirror), &positions)
             .map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
     }
-    let away = |leg: &Leg| {
-        let trust = record.legs.get(&leg.pv).map(|known| &known.trust);
-        matches!(trust, Some(Trust::Suspect { cause: Cause::SessionDown, .. }))
-    };
-    let all_away = mirror.legs.iter().all(away) && mirror.legs.iter().filter(readable).count() == mirror.legs.len();
-    let doubtful = |leg: &&Leg| suspect(mirror, leg, s) && !boot::last_in_use(record, &leg.pv);
-    let doubtful = mirror.legs.iter().filter(readable).find(doubtful);
-    ensure(all_away || doubtful.is_none(), || format!("{} would be activated with a doubtful leg", mirror.name))?;
+    let doubtful = mirror.legs.iter().filter(readable).find(|leg| !boot::believed(mirror, record, leg));
+    ensure(doubtful.is_none(), || format!("{} would be activated with a doubtful leg", mirror.name))?;
     let complete = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| readable(&leg) && !leg.missing);
     ensure(complete || degraded || mirror.kind == Kind::Mirror, || format!("{} is not complete", mirror.name))?;
     let there = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| boot::there(record, leg));

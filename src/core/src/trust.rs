@@ -147,6 +147,22 @@ pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno:
     known.trust = Trust::Suspect { cause, since: at, stage: Stage::Unverified, loss };
 }
 
+/// How long a server may keep a write in its cache: Linux writes back after 30 s, arrays and disks sooner. Ten times that.
+const CACHED: u64 = 300_000_000;
+
+/// Whether a leg in use may lack acknowledged writes that a returned one has: its server provably restarted, and at about
+/// the time when the other was lost. What was written long before that loss is on the disk, and what was written long after
+/// it is on this leg alone.
+pub fn may_lack(record: &MirrorRecord, in_use: &PvUuid, returned: &PvUuid) -> bool {
+    let trust = |pv: &PvUuid| record.legs.get(pv).map(|known| &known.trust);
+    match (trust(in_use), trust(returned)) {
+        (Some(Trust::Suspect { since: a, loss, .. }), Some(Trust::Suspect { since: b, .. })) => {
+            loss.continuity == Continuity::Broken && a.0.abs_diff(b.0) < CACHED
+        }
+        _ => false,
+    }
+}
+
 /// The `events` of a leg's superblock, if nothing has raised them since they were noted. A note of an earlier boot counts
 /// until the leg has been healthy in this one.
 fn events_noted(known: &LegRecord, event_nr: Option<u32>) -> Option<u64> {

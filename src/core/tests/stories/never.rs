@@ -113,6 +113,7 @@ impl Stand {
                 probes: &probes,
                 hurry: &BTreeSet::new(),
                 asked: &BTreeSet::new(),
+                refused: &BTreeSet::new(),
                 looks: &Looks::default(),
                 stamps: &Stamps::default(),
                 stamping: &BTreeMap::new(),
