@@ -238,6 +238,12 @@ pub struct Loss {
     /// First sequence number seen that has it flagged MISSING: its own is lower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flagged: Option<u64>,
+    /// Number of the stamp that its metadata has at most, until it is written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<u64>,
+    /// Its own metadata was read after it came back, before anybody wrote it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witnessed: bool,
     /// Whether its server lived on.
     #[serde(default)]
     pub continuity: Continuity,

@@ -170,6 +170,12 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
         if up && newest.is_some() && texts.get(pv) == newest {
             (loss.seqno, loss.flagged) = (newest.map(|text| text.seqno), None);
         }
+        // A stamp made after its loss that reached it, because it came back in that moment, has wiped what it could tell.
+        if let Some((own, stamp)) = texts.get(pv).zip(loss.stamp).filter(|_| up) {
+            let wiped = own.stamps.last().is_some_and(|own| *own > stamp);
+            loss.witnessed |= !wiped;
+            loss.older |= wiped && !loss.witnessed;
+        }
         let flagging = others.iter().filter_map(|other| texts.get(other)).filter(|text| text.missing.contains(pv));
         if !texts.get(pv).is_some_and(|own| up && own.missing.contains(pv)) {
             loss.flagged = loss.flagged.or(flagging.map(|text| text.seqno).max());

@@ -285,6 +285,10 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
     let survivors: Vec<usize> = survivors.iter().filter_map(|leg| leg.index).collect();
     let index = case.leg.index.ok_or_else(|| Objection::new(Hold::Unreadable, "position", "not in the LV"))?;
     if in_use {
+        let trusted = |leg: &&Leg| case.record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+        let trusted: Vec<usize> =
+            case.mirror.legs.iter().filter(alive).filter(trusted).filter_map(|leg| leg.index).collect();
+        witness::not_ahead(&superblocks, index, &trusted)?;
         let all: Vec<usize> = survivors.into_iter().chain([index]).collect();
         return witness::peaceful(&superblocks, &all);
     }

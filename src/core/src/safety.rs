@@ -281,6 +281,11 @@ fn superblocks_agree(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), 
         }
         witness::revivable(&superblocks, index, &alive).map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
     }
+    let here = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync));
+    let trusted: Vec<usize> = here().filter(|leg| !suspect(mirror, leg, s)).filter_map(|leg| leg.index).collect();
+    for index in here().filter(|leg| suspect(mirror, leg, s)).filter_map(|leg| leg.index) {
+        witness::not_ahead(&superblocks, index, &trusted).map_err(|o| format!("{}: {}", mirror.name, o.hold))?;
+    }
     // A resume with nobody failed loads no table and revives nobody.
     if alive.len() == mirror.legs.len() && !matches!(op, Op::Resume { .. }) {
         witness::peaceful(&superblocks, &alive).map_err(|o| format!("{}: {}", mirror.name, o.hold))?;

@@ -8,7 +8,7 @@ use crate::ledger::{
     Cause, Continuity, Healthy, INCIDENTS, Incident, Kind, Ledger, LegRecord, Loss, Mark, MirrorRecord, Stage, Trust,
 };
 use crate::observation::{LegHealth, VgObs};
-use crate::op::LogKind;
+use crate::op::{LogKind, stamp_of};
 use crate::resolve;
 use crate::settings::{Settings, Verify};
 use crate::time::Wall;
@@ -220,7 +220,9 @@ fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
 /// Takes trust away.
 fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let event_nr = evidence.events.get(&mirror.lv.uuid).copied();
-    let seqno = evidence.vgs.get(&mirror.vg.uuid).map(|vg| vg.seqno);
+    let vg = evidence.vgs.get(&mirror.vg.uuid);
+    let seqno = vg.map(|vg| vg.seqno);
+    let stamp = vg.map(|vg| vg.tags.iter().filter_map(|tag| stamp_of(tag)).max().unwrap_or(0));
     let alive = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync));
     let serving: BTreeSet<PvUuid> = alive()
         .filter(|leg| record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
@@ -262,6 +264,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                     (loss.events, loss.seqno) = (loss.events.or(noted), loss.seqno.or(seqno));
                 } else if leg.health.is_some() {
                     (loss.events, loss.seqno, loss.flagged) = (None, None, None);
+                    (loss.stamp, loss.witnessed) = (None, false);
                 }
                 let place = leg.place.as_ref().filter(|place| place.up);
                 loss.rough |= leg.health == Some(LegHealth::Dead) && place.is_some() && !leg.attached;
@@ -275,6 +278,11 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         }
     }
     record.unseen |= outlived;
+    for known in record.legs.values_mut() {
+        if let Trust::Suspect { cause: Cause::Lost, loss, .. } = &mut known.trust {
+            loss.stamp = loss.stamp.or(stamp);
+        }
+    }
     // A chosen leg that fails after its copies were made is a lost leg like any other.
     let lost = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| cause(&known.trust) == Some(Cause::Lost));
     if record.kept.as_ref().is_some_and(lost) {

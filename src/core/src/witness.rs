@@ -210,6 +210,24 @@ pub fn peaceful(superblocks: &Superblocks, legs: &[usize]) -> Result<(), Objecti
     Ok(())
 }
 
+/// Whether a table load would prefer a leg in doubt to one that is not: who has more `events` is copied from, live or not.
+///
+/// # Errors
+/// The objection, when it would.
+pub fn not_ahead(superblocks: &Superblocks, doubtful: usize, trusted: &[usize]) -> Result<(), Objection> {
+    let own = found(superblocks, doubtful)?;
+    for &index in trusted {
+        let other = found(superblocks, index)?;
+        // They differ by one while one is dirty (`facts/lab.md` 0.1).
+        if own.events > other.events + 1 {
+            let why = "a table load would copy from it";
+            let objection = Objection::new(Hold::SplitBrain, "reason", why).with("events", own.events);
+            return Err(objection.with("other-events", other.events));
+        }
+    }
+    Ok(())
+}
+
 fn found(superblocks: &Superblocks, index: usize) -> Result<&Superblock, Objection> {
     let position = u64::try_from(index).unwrap_or(u64::MAX);
     match superblocks.get(&index) {

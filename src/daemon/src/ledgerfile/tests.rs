@@ -95,6 +95,8 @@ fn full() -> Ledger {
     let target =
         |n: usize| format!("iqn.2006-01.com.example.storage:{n}.volume-group-with-a-long-name,10.10.10.1{n}:3260");
     let loss = Loss {
+        stamp: Some(1 << 40),
+        witnessed: true,
         diverged: true,
         events: Some(1 << 40),
         seqno: Some(1 << 40),
