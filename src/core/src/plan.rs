@@ -206,7 +206,13 @@ fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
                 .is_none_or(|name| s.targets.all.iter().any(|(key, t)| key.to_string() == *name && t.sid.is_some()));
             leg.place.is_none() && up
         };
-        if let Some(leg) = mirror.legs.iter().find(waited_for).filter(|_| !plan.holds.contains_key(&mirror.lv.uuid)) {
+        if plan.holds.contains_key(&mirror.lv.uuid) {
+            continue;
+        }
+        if let Some(place) = mirror.legs.iter().filter_map(|leg| leg.place.as_ref()).find(|place| place.offline) {
+            let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
+            plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("disk", place.disk.as_str()));
+        } else if let Some(leg) = mirror.legs.iter().find(waited_for) {
             let why = "no disk of any session holds this leg: is its LUN there, and does udev know its PV?";
             plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("leg", leg.pv.as_str()));
         }

@@ -312,7 +312,9 @@ fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection
         let objection = Objection::new(Hold::UnverifiedOnly, "reason", "the leg in use is not proven itself");
         return Err(objection.with("leg", leg.pv.as_str()));
     }
-    if let Some(leg) = survivors.iter().find(|leg| trust::may_lack(case.record, &leg.pv, &case.leg.pv)) {
+    let proven = survivors.iter().any(|leg| trusted(&leg));
+    let lacking = |leg: &&&Leg| !proven && trust::may_lack(case.record, &leg.pv, &case.leg.pv);
+    if let Some(leg) = survivors.iter().find(lacking) {
         let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", leg.pv.as_str()));
     }
