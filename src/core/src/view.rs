@@ -168,6 +168,9 @@ fn leg_view(
 /// What is known of a leg, in the words of the contract.
 fn evidence(s: &Situation<'_>, mirror: &Mirror, known: Option<&LegRecord>, leg: &Leg) -> Details {
     let mut details = Details::new();
+    if mirror.live != Live::Inactive {
+        details.insert("in-use", Value::Bool(leg.health == Some(LegHealth::InSync)));
+    }
     if let Some(Trust::Suspect { cause, since, stage, loss }) = known.map(|k| &k.trust) {
         let stage = match stage {
             Stage::Unverified => "unverified",

@@ -4,7 +4,8 @@ use crate::text::{duration, plain};
 use mirrorkeeper_client::{Mirror, Status, Value};
 
 /// The facts shown, by their names in a leg's details.
-const FACTS: [&str; 11] = [
+const FACTS: [&str; 12] = [
+    "in-use",
     "events",
     "events-at-loss",
     "failed-devices",

@@ -48,6 +48,7 @@ impl World {
             }
             8 => {
                 self.set_disk(server, Scsi::Offline);
+                self.excuse_server(server);
                 Ok(())
             }
             9 => {
@@ -81,6 +82,7 @@ impl World {
     pub fn set_disk(&mut self, server: usize, state: Scsi) {
         let Some(session) = self.sessions[server].as_mut().filter(|s| s.state == State::LoggedIn) else { return };
         session.disks.iter_mut().for_each(|disk| disk.state = state);
+        self.servers[server].offline_by_hand = state == Scsi::Offline;
         self.poke();
         self.paths_changed(Actor::Admin);
     }

@@ -2,6 +2,7 @@
 //! beside the daemon. Facts: `facts/lab.md` 7.
 
 use super::clock::{Happening, SECOND};
+use super::server::Fault;
 use super::volume::Live;
 use super::world::World;
 use mirrorkeeper_core::observation::ProcessObs;
@@ -27,6 +28,13 @@ impl World {
         self.note(|_| format!("# the client reboots, daemon first: {daemon_first}"));
         if daemon_first {
             self.stop_service();
+            if self.rng.chance(30) {
+                // A leg is lost with nobody to see.
+                let server = self.rng.index(self.servers.len());
+                self.down(server, Fault::Cut);
+                let unmounting = self.rng.between(10, 90);
+                self.run_for(unmounting * SECOND);
+            }
         }
         for volume in 0..self.volumes.len() {
             if self.volumes[volume].live != Live::Inactive {
@@ -44,6 +52,8 @@ impl World {
     /// `systemctl stop`: the daemon has ten seconds.
     pub fn stop_service(&mut self) {
         if self.daemon.alive() {
+            let unnoted = !self.daemon.ledger_ok;
+            self.volumes.iter_mut().for_each(|volume| volume.unnoted |= unnoted);
             self.stop_daemon();
             self.run_until(10 * SECOND, |w| w.daemon.stopped || !w.daemon.alive());
         }

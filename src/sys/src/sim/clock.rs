@@ -95,6 +95,11 @@ pub enum Happening {
         /// Boot.
         boot: u32,
     },
+    /// A lost leg should be flagged by now in the metadata that goes on without it.
+    Flagged {
+        /// Volume.
+        volume: usize,
+    },
     /// Somebody may have been reading old blocks for longer than the daemon needs to stop that.
     Grace {
         /// Volume.

@@ -11,6 +11,7 @@ use mirrorkeeper_core::op::Op;
 use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::snapshot::{Event, Object, Snapshot, Value};
 use mirrorkeeper_core::time::{Mono, Now, Wall};
+use mirrorkeeper_core::words::EventCode;
 use std::collections::VecDeque;
 
 /// Wall clock at the first boot.
@@ -46,10 +47,15 @@ pub struct Daemon {
     /// The ledger file.
     pub file: File,
     pub(super) writing: VecDeque<Box<Ledger>>,
+    /// Generation that this run last asked to save.
+    pub(super) asked_to_save: Option<u64>,
     pub(super) inputs: VecDeque<Input>,
     pub(super) look: bool,
     pub(super) looked_at: u64,
     pub(super) wake_at: u64,
+    /// When a run of wake-ups began, and how many there were in it.
+    pub(super) woken_at: u64,
+    pub(super) wakes: u32,
     /// Operations under way.
     pub(super) jobs: Vec<Job>,
     pub(super) next_job: u32,
@@ -92,10 +98,13 @@ impl Daemon {
             run: 0,
             file: File::Absent,
             writing: VecDeque::new(),
+            asked_to_save: None,
             inputs: VecDeque::new(),
             look: false,
             looked_at: 0,
             wake_at: u64::MAX,
+            woken_at: 0,
+            wakes: 0,
             jobs: Vec::new(),
             next_job: 0,
             effects: 0,
@@ -155,6 +164,7 @@ impl World {
         let host = Host { boot_id: format!("boot-{}", self.boot), machine_id: "0".repeat(32) };
         let d = &mut self.daemon;
         d.run += 1;
+        d.asked_to_save = None;
         d.engine = Some(Engine::new(d.settings.clone(), found, host));
         (d.stopped, d.wake_at, d.look) = (false, self.now, false);
         d.inputs.clear();
@@ -194,7 +204,12 @@ impl World {
         self.note(|_| format!("? {command:?}"));
         self.daemon.inputs.push_back(Input::Command(1, command));
         self.attend();
-        self.daemon.replies.pop()
+        let reply = self.daemon.replies.pop();
+        if let Some(Err(refusal)) = &reply {
+            let refusal = refusal.to_string();
+            self.note(|_| format!("  refused: {refusal}"));
+        }
+        reply
     }
 
     /// The daemon is told to stop.
@@ -206,7 +221,15 @@ impl World {
     }
 
     pub(super) fn wake_daemon(&mut self) {
-        self.daemon.wake_at = u64::MAX;
+        let d = &mut self.daemon;
+        d.wake_at = u64::MAX;
+        d.wakes = if self.now < d.woken_at + SECOND / 100 { d.wakes + 1 } else { 0 };
+        if d.wakes == 0 {
+            d.woken_at = self.now;
+        }
+        if d.wakes > 200 {
+            self.violate("the daemon wakes itself without a pause".to_owned());
+        }
         self.daemon.inputs.push_back(Input::Tick);
     }
 
@@ -277,6 +300,7 @@ impl World {
             Effect::ObserveNodes => self.queue.at(self.now + SECOND / 5, Happening::Nodes { run }),
             Effect::Save(ledger) => {
                 self.daemon.saves += 1;
+                self.daemon.asked_to_save = Some(ledger.generation);
                 self.daemon.writing.push_back(ledger);
                 let takes = self.rng.between(5, 50) * SECOND / 1000;
                 self.queue.at(self.now + takes, Happening::Saved { run });
@@ -285,6 +309,11 @@ impl World {
             Effect::Start(id, op) => self.start(id, op),
             Effect::Publish(event) => {
                 self.note(|_| told(&event));
+                if let (EventCode::MirrorRedundant, Object::Mirror(name)) = (event.code, &event.object)
+                    && let Some(volume) = self.volume_named(name)
+                {
+                    self.whole_again(volume);
+                }
                 if self.daemon.record {
                     self.daemon.events.push(event);
                 }

@@ -74,7 +74,8 @@ impl World {
         self.note(|w| format!("  {}: legs on {pvs:?} are dropped", w.volumes[volume].names.full));
         let v = &mut self.volumes[volume];
         let dead: Vec<usize> = v.legs.iter().filter(|leg| leg.health == Health::Dead).map(|leg| leg.pv).collect();
-        let best_goes = actor == Actor::Daemon && pvs.iter().any(|pv| !dead.contains(pv));
+        let best_goes = pvs.iter().any(|pv| !dead.contains(pv));
+        let places: Vec<usize> = (0..v.legs.len()).filter(|leg| pvs.contains(&v.legs[*leg].pv)).collect();
         v.legs.retain(|leg| !pvs.contains(&leg.pv));
         v.inflight_on = 0;
         v.event_nr += 1;
@@ -85,22 +86,26 @@ impl World {
             (v.legs[0].flag, v.suspended) = (false, false);
         } else if v.live == Live::Raid {
             let flags = v.legs.iter().filter(|leg| leg.flag).fold(0, |mask, leg| mask | 1 << leg.pv);
-            self.renumber(volume);
+            self.renumber(volume, &places);
             self.load_table(volume, flags, None, actor);
         }
+        // The tables are made anew from the metadata: the legs that stay are found where they are now.
+        self.repoint(volume);
         self.settle_writes(volume);
-        self.reconcile(volume, if best_goes { Actor::Daemon } else { Actor::Nature });
+        self.reconcile(volume, if best_goes { actor } else { Actor::Nature });
         self.poke();
     }
 
-    /// After legs left, the superblocks of those that stay are written with their new places.
-    fn renumber(&mut self, volume: usize) {
+    /// After legs left, the superblocks of those that stay are written with their new places, and what they say of the others
+    /// moves along. `gone` are the places that are free.
+    fn renumber(&mut self, volume: usize, gone: &[usize]) {
         let count = self.volumes[volume].legs.len();
         for leg in 0..count {
             self.write_super(volume, leg, |sb| {
-                let below = sb.position;
+                let stays = (0..sb.devices).filter(|place| !gone.contains(place));
+                let failed = stays.enumerate().filter(|(_, old)| sb.failed >> old & 1 == 1);
+                sb.failed = failed.fold(0, |mask, (new, _)| mask | 1 << new);
                 (sb.position, sb.devices) = (leg, count);
-                sb.failed = if below == leg { sb.failed & ((1 << count) - 1) } else { 0 };
             });
         }
     }

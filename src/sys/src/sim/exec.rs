@@ -139,6 +139,8 @@ impl World {
                 .filter_map(|lv| self.volume_by_uuid(&lv.uuid))
                 .any(|v| self.volumes[v].live == Live::Raid);
         let unjustified = self.unjustified(op);
+        let on_disk = self.daemon.ledger().map(|ledger| ledger.generation);
+        let unsaved = self.daemon.asked_to_save.is_some_and(|asked| Some(asked) != on_disk);
         if blocked > 0 {
             self.violate(format!("{code}: an LVM command is begun while a disk is blocked"));
         }
@@ -150,6 +152,9 @@ impl World {
         }
         if on_raid {
             self.violate(format!("{code}: lvconvert --repair on a raid volume"));
+        }
+        if unsaved {
+            self.violate(format!("{code}: begun before the ledger that was to be saved is on disk"));
         }
         if let Some(name) = unjustified {
             self.violate(format!("{code}: the ledger on disk does not say why {name} needs it"));

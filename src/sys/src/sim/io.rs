@@ -60,6 +60,9 @@ impl World {
         v.stop_sync();
         v.event_nr += 1;
         self.note(|w| format!("  {}: leg {leg} dies", w.volumes[volume].names.full));
+        self.excuse_two_dead(volume);
+        self.volumes[volume].unnoted |= !self.daemon.ledger_ok;
+        self.queue.at(self.now + super::excuse::FLAGGED, Happening::Flagged { volume });
         let rise = self.rng.between(3, 5);
         for survivor in 0..self.volumes[volume].legs.len() {
             if self.volumes[volume].legs[survivor].health == Health::Alive {
@@ -78,6 +81,8 @@ impl World {
         v.stop_sync();
         v.event_nr += 1;
         self.note(|w| format!("  {}: leg {leg} dies", w.volumes[volume].names.full));
+        self.excuse_stranded();
+        self.volumes[volume].unnoted |= !self.daemon.ledger_ok;
         self.poke();
         self.foresee_dmeventd(volume);
     }

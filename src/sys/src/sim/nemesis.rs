@@ -2,12 +2,14 @@
 //! wrong from outside is put right, and what remains is the daemon's.
 
 use super::clock::SECOND;
-use super::content::{Area, Image, Label};
+use super::content::{Area, BLOCKS, Image, Kind, Label, Text};
 use super::daemon::File;
 use super::server::Fault;
+use super::truth::History;
 use super::truth_keeper::Actor;
-use super::volume::Live;
+use super::volume::{Health, Live};
 use super::world::{LUN, World};
+use std::rc::Rc;
 
 impl World {
     /// One round: a blow or two, then time for them to work.
@@ -25,6 +27,10 @@ impl World {
     }
 
     fn blow(&mut self) {
+        if self.rng.chance(8) {
+            self.somebody_asks();
+            return;
+        }
         let server = self.rng.index(self.servers.len());
         match self.rng.below(100) {
             0..=34 => self.strike(server),
@@ -127,6 +133,10 @@ impl World {
             self.restore(lun);
             return;
         }
+        if self.rng.chance(25) && self.activated_elsewhere(lun) {
+            self.excuse(lun);
+            return;
+        }
         let what = self.rng.below(8);
         self.note(|_| format!("# lun {lun} is tampered with: {what}"));
         let areas = self.luns[lun].cached.areas.len();
@@ -153,6 +163,7 @@ impl World {
         // No target lives through that.
         self.servers[server].restarted = true;
         self.luns[lun].forget_keys();
+        self.doubt_lun(lun);
         self.excuse(lun);
     }
 
@@ -163,6 +174,62 @@ impl World {
             self.volumes[volume].excused = true;
             self.content_lost(volume);
         }
+    }
+
+    /// Another machine has used a leg that we had lost, alone: its superblock accuses the others, or has forgotten to
+    /// (`facts/lab.md` B), its blocks and maybe its metadata went on. Returns whether it is out of our use, so that this
+    /// can be.
+    fn activated_elsewhere(&mut self, lun: usize) -> bool {
+        let (vg, pv) = (self.luns[lun].vg, self.luns[lun].pv);
+        let used = |v: &usize| {
+            let v = &self.volumes[*v];
+            v.legs.iter().any(|leg| leg.pv == pv && leg.health != Health::Dead)
+        };
+        // Without superblocks nobody can tell it from what LVM did here while the service was down.
+        let blind = |v: &usize| self.volumes[*v].kind == Kind::Mirror && self.volumes[*v].live == Live::Inactive;
+        if self.vgs[vg].volumes.iter().any(|v| used(v) || blind(v))
+            || !matches!(self.luns[lun].cached.label, Label::Pv(_))
+        {
+            return false;
+        }
+        self.note(|_| format!("# lun {lun} is used by another machine"));
+        let others = ((1_u32 << self.vgs[vg].luns.len()) - 1) & !(1 << pv);
+        let forgets = self.quirks.shallow_recovery && self.rng.chance(40);
+        for n in 0..self.vgs[vg].volumes.len() {
+            let volume = self.vgs[vg].volumes[n];
+            let block = self.rng.index(BLOCKS);
+            self.next_write += 1;
+            let truth = self.volumes[volume].truth;
+            let alone = truth.held_by(&self.luns[lun].cached.areas[n].blocks)
+                && !self.vgs[vg].luns.iter().any(|other| *other != lun && self.held_on(*other, volume, &truth));
+            let area = &mut self.luns[lun].cached.areas[n];
+            area.blocks[block] = self.next_write;
+            if let Some(sb) = area.sb.as_mut() {
+                let accused = (0..sb.devices).filter(|place| *place != sb.position);
+                sb.failed = if forgets { 0 } else { accused.fold(0, |mask, place| mask | 1 << place) };
+                sb.events += 6;
+            }
+            let history = History::of(&area.blocks);
+            // Whoever went on with the newest leg went on with the one history there is.
+            if alone {
+                self.volumes[volume].truth = history;
+            } else {
+                self.volumes[volume].lost.push(history);
+            }
+        }
+        let mirrors = self.vgs[vg].volumes.iter().any(|v| self.volumes[*v].kind == Kind::Mirror);
+        // LVM there had to write that the others are missing, to activate a mirror without them.
+        if mirrors || self.rng.chance(50) {
+            let text = self.luns[lun].cached.text.as_ref().map(|text| {
+                let mut text = Text::clone(text);
+                (text.seqno, text.missing) = (text.seqno + 2, text.missing | others);
+                Rc::new(text)
+            });
+            self.luns[lun].cached.text = text;
+        }
+        self.luns[lun].dirty = true;
+        self.luns[lun].flush();
+        true
     }
 
     /// A LUN is put back from an image.
@@ -234,10 +301,15 @@ impl World {
             self.admin_login(server);
             let offline =
                 |s: &super::session::Session| s.disks.iter().any(|d| d.state == super::session::Scsi::Offline);
-            if self.sessions[server].as_ref().is_some_and(offline) && self.rng.chance(50) {
-                self.set_disk(server, super::session::Scsi::Running);
+            if self.sessions[server].as_ref().is_some_and(offline) {
+                if self.rng.chance(50) {
+                    self.set_disk(server, super::session::Scsi::Running);
+                } else {
+                    self.excuse_server(server);
+                }
             }
         }
+        self.end_forgetting();
         self.start_daemon();
     }
 }

@@ -68,7 +68,13 @@ impl World {
         if rebuild == Some(best) && count > 1 {
             (targets, mask) = self.rebuild_best(volume, best, top);
         }
-        let victim = was_alive.into_iter().find(|leg| targets >> leg & 1 == 1 && rebuild != Some(*leg));
+        let right = |leg: usize| {
+            let v = &self.volumes[volume];
+            self.lun_of(v.legs[leg].disk).is_some_and(|l| v.truth.held_by(&self.luns[l].cached.areas[v.lv].blocks))
+        };
+        // One that was put back from an image is behind by its superblock, and copying over it is what it needs.
+        let over = |leg: &usize| targets >> leg & 1 == 1 && rebuild != Some(*leg) && right(*leg) && !right(best);
+        let victim = was_alive.into_iter().find(over);
         if let Some(leg) = victim.filter(|_| actor == Actor::Daemon) {
             let name = self.volumes[volume].names.full.clone();
             self.violate(format!("{name}: a table load of the daemon's overwrites live leg {leg}"));

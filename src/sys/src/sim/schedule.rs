@@ -14,6 +14,9 @@ use mirrorkeeper_core::words::{Hold, MirrorState};
 /// copies follow one after the other.
 const BOUND: u64 = 45 * 60 * SECOND;
 
+/// The state that is worked for.
+pub(super) const REDUNDANT: MirrorState = MirrorState::Redundant;
+
 /// What became of a schedule.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -85,7 +88,13 @@ pub fn run(seed: u64, trace: bool) -> Outcome {
     let mut outcome = Outcome::default();
     if world.violations.is_empty() {
         world.calm();
-        world.converge(&mut outcome);
+        world.converge();
+        world.people_choose();
+        for volume in 0..world.volumes.len() {
+            if world.violations.is_empty() {
+                world.look_at_end(volume, &mut outcome);
+            }
+        }
     }
     outcome.outages = world.outages;
     outcome.steps = world.daemon.steps;
@@ -122,8 +131,11 @@ impl World {
         match self.shown(volume) {
             Some(shown) if shown.state == MirrorState::Redundant => v.idle(),
             Some(shown) => {
+                // Without an excuse a hold may still end by itself, until the time is over.
                 let held = shown.hold.is_some_and(|hold| !passes(hold)) && !shown.hold_details.is_empty();
-                held || (v.excused && shown.state == MirrorState::Inactive) || shown.unmanaged.is_some()
+                let excused = self.excused(volume);
+                excused && (held || self.by_hand(volume) || shown.state == MirrorState::Inactive)
+                    || shown.unmanaged.is_some()
             }
             // Linear for a daemon without history.
             None => v.forgotten || v.reshaped,
@@ -131,7 +143,7 @@ impl World {
     }
 
     /// Waits for the end of the story and looks at it.
-    fn converge(&mut self, outcome: &mut Outcome) {
+    fn converge(&mut self) {
         let end = self.now + BOUND;
         loop {
             self.run_until(BOUND, |w| (0..w.volumes.len()).all(|v| w.at_rest(v)));
@@ -144,17 +156,30 @@ impl World {
                 break;
             }
         }
+    }
+
+    /// In every other story a person ends the holds, keeping one leg or another: afterwards it has to be redundant.
+    fn people_choose(&mut self) {
+        if !self.rng.chance(50) {
+            return;
+        }
+        let mut chosen = false;
         for volume in 0..self.volumes.len() {
-            if self.violations.is_empty() {
-                self.look_at_end(volume, outcome);
-            }
+            let held = self.shown(volume).is_some_and(|shown| shown.hold.is_some_and(|hold| !passes(hold)));
+            let legs = self.vgs[self.volumes[volume].vg].luns.len();
+            chosen |= held && self.violations.is_empty() && self.resolve_any(volume, legs);
+        }
+        if chosen {
+            self.converge();
         }
     }
 
     fn look_at_end(&mut self, volume: usize, outcome: &mut Outcome) {
         let name = self.volumes[volume].names.full.clone();
         let shown = self.shown(volume).map(|shown| (shown.state, shown.hold, shown.hold_details.clone()));
-        if !self.at_rest(volume) {
+        let held = |hold: Option<Hold>| hold.is_some_and(|hold| !passes(hold));
+        if !self.at_rest(volume) && !shown.as_ref().is_some_and(|(_, hold, details)| held(*hold) && !details.is_empty())
+        {
             self.violate(format!("{name}: neither redundant nor held long after the faults stopped: {shown:?}"));
             return;
         }
@@ -175,7 +200,10 @@ impl World {
             }
             Some((state, hold, details)) => {
                 outcome.ended.1 += 1;
-                if !v.excused {
+                // LVM takes the flag off a PV without legs when it writes next; nobody does.
+                let vg = self.vgs[self.volumes[volume].vg].volumes.iter();
+                let unused = hold == Some(Hold::VgIncomplete) && vg.copied().any(|v| self.volumes[v].reshaped);
+                if !self.excused(volume) && !unused {
                     self.violate(format!(
                         "{name}: ends {state} held {hold:?} {details:?} without a reason known to the model"
                     ));

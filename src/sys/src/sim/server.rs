@@ -3,7 +3,6 @@
 //! Facts: `facts/lab.md` A, D, E, F, 13.
 
 use super::clock::{Happening, SECOND};
-use super::content::Lun;
 use super::truth::History;
 use super::world::World;
 
@@ -35,6 +34,8 @@ pub struct Server {
     pub login_code: i32,
     /// `replacement_timeout` of the node record.
     pub record: u32,
+    /// A person has set its disks offline and not taken that back.
+    pub offline_by_hand: bool,
     /// `node.startup` is automatic.
     pub automatic: bool,
 }
@@ -42,7 +43,16 @@ pub struct Server {
 impl Server {
     /// One that is up.
     pub fn new(record: u32) -> Self {
-        Self { fault: None, epoch: 0, restarted: false, target_gone: false, login_code: 0, record, automatic: true }
+        Self {
+            fault: None,
+            epoch: 0,
+            restarted: false,
+            target_gone: false,
+            login_code: 0,
+            record,
+            offline_by_hand: false,
+            automatic: true,
+        }
     }
 
     /// I/O and logins get an answer.
@@ -64,7 +74,11 @@ impl World {
         let epoch = host.epoch;
         if matches!(fault, Fault::Refused | Fault::Power) {
             host.restarted = true;
-            self.luns.iter_mut().filter(|lun| lun.server == server).for_each(Lun::forget_keys);
+            for lun in (0..self.luns.len()).filter(|lun| self.luns[*lun].server == server).collect::<Vec<_>>() {
+                self.luns[lun].forget_keys();
+                self.doubt_lun(lun);
+                self.went_away(lun, true);
+            }
         }
         if fault == Fault::Power {
             self.lose_cache(server);

@@ -140,6 +140,7 @@ impl World {
             self.queue.at(now + u64::from(tmo) * SECOND, Happening::Expire { sid, since: now });
         }
         self.note(|_| format!("  connection to server {server} breaks ({code})"));
+        self.doubt_server(server);
         self.tell(Input::Iscsi(IscsiHint::ConnError { sid, code }));
         self.foresee_relogin(server);
         self.paths_changed(Actor::Nature);
@@ -184,6 +185,7 @@ impl World {
         let (now, port) = (self.now, 40_000 + u16::try_from(self.next_number % 20_000).unwrap_or(0));
         let Some(session) = self.sessions[server].as_mut().filter(|s| s.state != State::LoggedIn) else { return };
         (session.state, session.since, session.port) = (State::LoggedIn, now, port);
+        self.servers[server].offline_by_hand = false;
         for disk in &mut session.disks {
             disk.state = Scsi::Running;
             // udev drops its link as soon as it sees that the PV is not there; that it is there again it has to be told.
@@ -226,7 +228,7 @@ impl World {
             disks,
         };
         self.sessions[server] = Some(session);
-        self.servers[server].restarted = false;
+        (self.servers[server].restarted, self.servers[server].offline_by_hand) = (false, false);
         self.note(|_| format!("  session {sid} with server {server} begins"));
         self.poke();
         self.paths_changed(Actor::Nature);
@@ -241,6 +243,8 @@ impl World {
         if session.state == State::LoggedIn {
             self.tell(Input::Iscsi(IscsiHint::LogoutResponse { sid: session.sid }));
         }
+        self.doubt_server(server);
+        self.excuse_stranded();
         self.poke();
         self.paths_changed(actor);
     }
@@ -248,6 +252,8 @@ impl World {
     /// The session object goes without anybody having asked for it (`reopen_max`).
     pub fn lose_session(&mut self, server: usize) {
         if self.sessions[server].take().is_some() {
+            self.doubt_server(server);
+            self.excuse_stranded();
             self.note(|_| format!("  the session with server {server} is gone"));
             self.poke();
             self.paths_changed(Actor::Nature);

@@ -10,6 +10,13 @@
 //! * *Invisible.* A LUN put back, or a cache lost, while nothing was active or so shortly before the client went down that
 //!   nobody could note it, with the very label, sequence number and superblocks that it had: nobody can tell the legs
 //!   apart, so either content will do.
+//! * *Nobody can tell.* A leg is in doubt when its connection broke or its target restarted and no registration can prove that
+//!   it lived on (`excuse.rs`). When every leg in use is in doubt, and so is every leg that has more, the kernel's choice
+//!   stands, and a hold is as good as a heal. The volume is excused once all its legs are in doubt, until it is redundant.
+//! * *Not written down.* A leg lost, or the service stopped, while the ledger could not be written: nobody remembers.
+//! * *Held for a neighbour.* One held volume holds all on its PV. Two dead legs of three, a last leg whose device was taken
+//!   away, a disk that a person set offline, a dm mirror without a living leg, a restart within five minutes of another
+//!   loss: held, with evidence.
 //! * *A person's own command* (admin, `Resolve`) may choose, overwrite and fork.
 
 use super::clock::{Happening, SECOND};
@@ -85,11 +92,15 @@ impl World {
     fn fork(&mut self, volume: usize, legs: u32, actor: Actor) {
         self.note(|w| format!("  {}: goes on from old legs {legs:#b} ({actor:?})", w.volumes[volume].names.full));
         let old = self.volumes[volume].truth;
-        if actor == Actor::Daemon && self.holder(volume, &old).is_some() && self.volumes[volume].resolving.is_none() {
+        let holder = self.holder(volume, &old).filter(|lun| {
+            let pvs = self.pvs_in_use(volume) | 1 << self.luns[*lun].pv;
+            !self.all_in_doubt(volume, pvs) && !self.volumes[volume].unnoted
+        });
+        if actor == Actor::Daemon && holder.is_some() && self.volumes[volume].resolving.is_none() {
             let name = self.volumes[volume].names.full.clone();
             self.violate(format!("{name}: the daemon made an old leg serve while a newer one exists"));
         }
-        if self.holder(volume, &old).is_some() && !self.volumes[volume].lost.contains(&old) {
+        if holder.is_some() && actor != Actor::Admin && !self.volumes[volume].lost.contains(&old) {
             self.volumes[volume].lost.push(old);
         }
         self.adopt(volume, legs);
@@ -97,7 +108,7 @@ impl World {
     }
 
     /// What these legs hold is the truth from now on.
-    fn adopt(&mut self, volume: usize, legs: u32) {
+    pub(super) fn adopt(&mut self, volume: usize, legs: u32) {
         let lv = self.volumes[volume].lv;
         let mut truth: Option<History> = None;
         for leg in 0..self.volumes[volume].legs.len() {
@@ -128,6 +139,9 @@ impl World {
         let since = since.max(able).max(self.volumes[volume].sync_ended);
         if self.now < since + GRACE {
             self.queue.at(since + GRACE, Happening::Grace { volume });
+            return;
+        }
+        if self.undecidable(volume) {
             return;
         }
         let name = self.volumes[volume].names.full.clone();

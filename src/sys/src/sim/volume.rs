@@ -148,6 +148,14 @@ pub struct Volume {
     pub resolving: Option<usize>,
     /// Things happened after which it may stay unmended, as long as it says why.
     pub excused: bool,
+    /// PVs whose leg cannot prove any more that it has everything, one bit each.
+    pub doubted: u32,
+    /// When that was last said of one.
+    pub doubted_at: u64,
+    /// The ledger could not be written when a leg was lost.
+    pub unnoted: bool,
+    /// Since it was last whole: PVs that went away, when, and whether their target is known to have restarted.
+    pub away: Vec<(usize, u64, bool)>,
     /// The ledger was lost: nobody may know any more that it was a mirror.
     pub forgotten: bool,
     /// A person changed its legs.
@@ -183,13 +191,14 @@ impl Volume {
         }
     }
 
-    /// Legs that a read may come from, one bit each: the unflagged ones that are alive, or the lowest if all are flagged.
+    /// Legs that a read may come from, one bit each: the unflagged ones that are alive, or the lowest if all are flagged. A
+    /// dm mirror reads from its default leg, the first that did not fail (`choose_mirror` in `dm-raid1.c`).
     pub fn readers(&self) -> u32 {
         let mask =
             |open: bool| self.alive().filter(|i| !open || !self.legs[*i].flag).fold(0_u32, |mask, leg| mask | 1 << leg);
         match (self.live, mask(true)) {
             (Live::Inactive, _) => 0,
-            (Live::Raid, 0) => {
+            (Live::Raid, 0) | (Live::Mirror, _) => {
                 let all = mask(false);
                 all & all.wrapping_neg()
             }

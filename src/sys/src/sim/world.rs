@@ -336,6 +336,7 @@ impl World {
             Happening::SyncDone { volume, epoch } => self.sync_done(volume, epoch),
             Happening::Dmeventd { volume } => self.dmeventd(volume),
             Happening::Grace { volume } => self.grace_over(volume),
+            Happening::Flagged { volume } => self.look_at_flags(volume),
             Happening::BootLogin { server, boot } => self.boot_login(server, boot),
             Happening::OpEnds { job } => self.op_ends(job),
             Happening::Deadline { job } => self.deadline(job),
@@ -440,6 +441,10 @@ fn volume(vg: usize, lv: usize, group: &Vg, name: &str, kind: Kind) -> Volume {
         bad_since: None,
         resolving: None,
         excused: false,
+        doubted: 0,
+        doubted_at: 0,
+        unnoted: false,
+        away: Vec::new(),
         forgotten: false,
         reshaped: false,
     }

@@ -1,0 +1,179 @@
+//! What excuses a volume from being mended, or a leg from being told apart: the bookkeeping behind the exemptions that head
+//! `truth_keeper.rs`. Excuses are for what no daemon could know, or was told to leave alone; they end as soon as the
+//! volume is whole again.
+
+use super::clock::SECOND;
+use super::truth_keeper::Actor;
+use super::volume::{Health, Live};
+use super::world::World;
+
+/// How long after one server went another one's restart may have cost what only the first one has: longer than any cache is
+/// held back.
+const BOTH: u64 = 300 * SECOND;
+
+/// By when a lost leg is flagged: settle and back-off times of what goes first, and room.
+pub const FLAGGED: u64 = 120 * SECOND;
+
+/// Losses that belong to one story: a server that reboots slowly is back within that.
+const STORY: u64 = 30 * SECOND;
+
+impl World {
+    /// A server's connections broke: who was in use there is in doubt, unless its key will prove that nothing was lost.
+    pub fn doubt_server(&mut self, server: usize) {
+        for lun in 0..self.luns.len() {
+            // Somebody else's key, or one that outlives a power loss, proves nothing.
+            let ours = !self.quirks.foreign_keys && self.luns[lun].keys.keys.len() == 1;
+            let provable = self.luns[lun].keys.supported && !self.luns[lun].keys.persists && ours;
+            if self.luns[lun].server != server {
+                continue;
+            }
+            self.went_away(lun, false);
+            if !provable {
+                self.doubt_lun(lun);
+            }
+        }
+    }
+
+    /// A server went while another one did too, and one of them restarted: the one in use may lack what the other has, and
+    /// the daemon may leave that to a person.
+    pub fn went_away(&mut self, lun: usize, restarted: bool) {
+        let (vg, pv, now) = (self.luns[lun].vg, self.luns[lun].pv, self.now);
+        for n in 0..self.vgs[vg].volumes.len() {
+            let v = &mut self.volumes[self.vgs[vg].volumes[n]];
+            let near = |(other, at, so): &(usize, u64, bool)| *other != pv && now < at + BOTH && (*so || restarted);
+            v.excused |= v.away.iter().any(near);
+            v.away.push((pv, now, restarted));
+        }
+    }
+
+    /// Nobody can prove any more that a LUN has all it acknowledged.
+    pub fn doubt_lun(&mut self, lun: usize) {
+        let (vg, pv) = (self.luns[lun].vg, self.luns[lun].pv);
+        let all = (1_u32 << self.vgs[vg].luns.len()) - 1;
+        for n in 0..self.vgs[vg].volumes.len() {
+            let volume = self.vgs[vg].volumes[n];
+            let redundant = self.shown(volume).is_some_and(|m| m.state == super::schedule::REDUNDANT);
+            let v = &mut self.volumes[volume];
+            if redundant && self.now > v.doubted_at + STORY {
+                v.doubted = 0;
+            }
+            (v.doubted, v.doubted_at) = (v.doubted | 1 << pv, self.now);
+            if v.doubted == all && !v.excused {
+                v.excused = true;
+                self.note(|w| format!("  {}: every leg is in doubt", w.volumes[volume].names.full));
+            }
+        }
+    }
+
+    /// Nobody can tell which of these legs is right: each of them was out of reach and none can prove that its server lived
+    /// on. One bit for each PV.
+    pub fn all_in_doubt(&self, volume: usize, pvs: u32) -> bool {
+        self.volumes[volume].doubted & pvs == pvs
+    }
+
+    /// PVs of the legs in use, one bit each.
+    pub fn pvs_in_use(&self, volume: usize) -> u32 {
+        let v = &self.volumes[volume];
+        v.alive().fold(0, |mask, leg| mask | 1 << v.legs[leg].pv)
+    }
+
+    /// The device of the last leg was taken away, or every leg of a mirror failed: LVM has no way back while it is open.
+    pub fn excuse_stranded(&mut self) {
+        for volume in 0..self.volumes.len() {
+            let v = &self.volumes[volume];
+            let gone = v.alive().all(|leg| v.legs[leg].disk.is_none_or(|id| self.disk(id).is_none()));
+            if v.live != Live::Inactive && gone {
+                self.volumes[volume].excused = true;
+            }
+        }
+    }
+
+    /// More than one leg of a mirror of three failed: given back one by one by hand, so far.
+    pub fn excuse_two_dead(&mut self, volume: usize) {
+        let dead = self.volumes[volume].legs.iter().filter(|leg| leg.health == Health::Dead).count();
+        self.volumes[volume].excused |= dead > 1;
+    }
+
+    /// A person does something to the disks of a server, and may leave it so.
+    pub fn excuse_server(&mut self, server: usize) {
+        for volume in 0..self.volumes.len() {
+            let luns = &self.vgs[self.volumes[volume].vg].luns;
+            self.volumes[volume].excused |= luns.iter().any(|lun| self.luns[*lun].server == server);
+        }
+    }
+
+    /// One held volume holds all on its PV.
+    pub fn excused(&self, volume: usize) -> bool {
+        self.vgs[self.volumes[volume].vg].volumes.iter().any(|v| self.volumes[*v].excused)
+    }
+
+    /// A volume is said to be redundant again: what excused it before is over, if it is true.
+    pub fn whole_again(&mut self, volume: usize) {
+        let v = &self.volumes[volume];
+        let right = |leg: usize| {
+            let lun = self.lun_of(v.legs[leg].disk);
+            lun.is_some_and(|lun| v.truth.held_by(&self.luns[lun].cached.areas[v.lv].blocks))
+        };
+        let whole = v.legs.len() > 1 && (0..v.legs.len()).all(|leg| v.legs[leg].health == Health::Alive && right(leg));
+        let v = &mut self.volumes[volume];
+        v.resolving = None;
+        if whole {
+            (v.doubted, v.excused) = (0, v.forgotten);
+            v.away.clear();
+            v.unnoted = false;
+        }
+    }
+
+    /// A PV that is lost is to be called missing by the metadata that goes on, so that nobody takes it for the newer one,
+    /// unless something is held: a write would wipe the evidence.
+    pub fn look_at_flags(&mut self, volume: usize) {
+        let v = &self.volumes[volume];
+        let (vg, name) = (v.vg, v.names.full.clone());
+        let able = self.able_since.is_some_and(|since| self.now > since + FLAGGED);
+        let held = |v: &usize| self.shown(*v).is_none_or(|m| m.hold.is_some());
+        let quiet = able && v.live == Live::Raid && !self.vgs[vg].volumes.iter().any(held) && !self.left_alone(volume);
+        let Some(text) = self.merged(vg).filter(|_| quiet) else { return };
+        let luns = &self.vgs[vg].luns;
+        let gone = |pv: usize| self.pv_disk(luns[pv]).is_none() && text.missing >> pv & 1 == 0;
+        let legs = || v.legs.iter().filter(|leg| leg.health == Health::Dead && gone(leg.pv));
+        // Whoever goes on can only say so if it is written to.
+        let written = v.alive().any(|leg| self.pv_disk(luns[v.legs[leg].pv]).is_some());
+        if written && legs().next().is_some() && !self.excused(volume) {
+            self.violate(format!("{name}: a lost leg is not flagged by the metadata that goes on"));
+        }
+    }
+
+    /// Somebody had its VG forgotten: nobody looks after it until the next start.
+    fn left_alone(&self, volume: usize) -> bool {
+        let vg = &self.vgs[self.volumes[volume].vg].uuid;
+        self.daemon.ledger().and_then(|ledger| ledger.vgs.get(vg)).is_some_and(|vg| vg.forgotten)
+    }
+
+    /// A person has taken one of its disks away, or its legs.
+    pub fn by_hand(&self, volume: usize) -> bool {
+        let luns = &self.vgs[self.volumes[volume].vg].luns;
+        let offline = |lun: &usize| self.servers[self.luns[*lun].server].offline_by_hand;
+        self.volumes[volume].reshaped && self.volumes[volume].legs.len() < 2 || luns.iter().any(offline)
+    }
+
+    /// Whether what a leg holds may be served although another leg has more: nobody can tell which, or a person's choice is
+    /// being carried out.
+    pub fn undecidable(&mut self, volume: usize) -> bool {
+        if self.volumes[volume].resolving.is_some() || self.left_alone(volume) {
+            return true;
+        }
+        let used = self.pvs_in_use(volume);
+        // Without its ledger it does not know what went away before it looked.
+        if used == 0 || !(self.volumes[volume].forgotten || self.all_in_doubt(volume, used)) {
+            return false;
+        }
+        self.fork_quietly(volume);
+        true
+    }
+
+    fn fork_quietly(&mut self, volume: usize) {
+        let legs = self.volumes[volume].alive().fold(0_u32, |mask, leg| mask | 1 << leg);
+        self.adopt(volume, legs);
+        self.reconcile(volume, Actor::Nature);
+    }
+}
