@@ -76,7 +76,10 @@ fn test(lab: Lab) -> Result<()> {
     needs::require()?;
     let mut steps = Steps::new(if lab == Lab::None { 3 } else { 6 });
     steps.run("formatting", cargo(&["fmt", "--all", "--check"]))?;
-    steps.run("clippy", cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--features", SIM, "--", "-D", "warnings"]))?;
+    steps.run(
+        "clippy",
+        cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--features", SIM, "--", "-D", "warnings"]),
+    )?;
     steps.run("tests", cargo(&["test", "--quiet", "--workspace", "--features", SIM]))?;
     if lab != Lab::None {
         let deb = steps.call("package", package::build)?;

@@ -2,7 +2,6 @@
 //! beside the daemon. Facts: `facts/lab.md` 7.
 
 use super::clock::{Happening, SECOND};
-use super::server::Fault;
 use super::volume::Live;
 use super::world::World;
 use mirrorkeeper_core::observation::ProcessObs;
@@ -28,13 +27,6 @@ impl World {
         self.note(|_| format!("# the client reboots, daemon first: {daemon_first}"));
         if daemon_first {
             self.stop_service();
-            if self.rng.chance(30) {
-                // A leg is lost with nobody to see.
-                let server = self.rng.index(self.servers.len());
-                self.down(server, Fault::Cut);
-                let unmounting = self.rng.between(10, 90);
-                self.run_for(unmounting * SECOND);
-            }
         }
         for volume in 0..self.volumes.len() {
             if self.volumes[volume].live != Live::Inactive {

@@ -26,7 +26,9 @@ impl World {
             if self.volumes[volume].live == Live::Inactive || self.volumes[volume].suspended {
                 continue;
             }
-            if self.volumes[volume].open && self.volumes[volume].busy {
+            // A write under way meets the error, whoever is quiet notices later.
+            let writing = self.volumes[volume].busy || !self.volumes[volume].inflight.is_empty();
+            if self.volumes[volume].open && writing {
                 self.fail_legs(volume);
             }
             self.settle_writes(volume);

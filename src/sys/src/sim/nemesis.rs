@@ -70,6 +70,13 @@ impl World {
             94..=96 => self.client_power_loss(),
             _ => {
                 let first = self.rng.chance(50);
+                if first && self.rng.chance(30) {
+                    // A leg is lost after the daemon's stop, with nobody to see.
+                    self.stop_service();
+                    self.down(server, Fault::Cut);
+                    let unmounting = self.rng.between(10, 90);
+                    self.run_for(unmounting * SECOND);
+                }
                 self.reboot(first);
             }
         }
@@ -204,6 +211,7 @@ impl World {
                 && !self.vgs[vg].luns.iter().any(|other| *other != lun && self.held_on(*other, volume, &truth));
             let area = &mut self.luns[lun].cached.areas[n];
             area.blocks[block] = self.next_write;
+            area.bitmap |= 1 << block;
             if let Some(sb) = area.sb.as_mut() {
                 let accused = (0..sb.devices).filter(|place| *place != sb.position);
                 sb.failed = if forgets { 0 } else { accused.fold(0, |mask, place| mask | 1 << place) };

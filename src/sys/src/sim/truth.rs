@@ -62,6 +62,11 @@ impl History {
         wrong
     }
 
+    /// Whether another history allows all that this one does.
+    pub fn within(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(own, other)| own.ids[..=own.more].iter().all(|id| other.has(*id)))
+    }
+
     /// Whether all blocks hold what they should.
     pub fn held_by(&self, blocks: &Blocks) -> bool {
         self.wrong(blocks) == 0

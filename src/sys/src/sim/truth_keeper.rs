@@ -214,7 +214,10 @@ impl World {
                 let v = &mut self.volumes[volume];
                 blocks.iter().enumerate().for_each(|(block, id)| v.truth.widen(block, *id));
             }
-            self.volumes[volume].excused = true;
+            let v = &mut self.volumes[volume];
+            v.excused = true;
+            let truth = v.truth;
+            v.lost.retain(|history| !history.within(&truth));
             self.note(|w| format!("  {}: the last copy of some writes is gone", w.volumes[volume].names.full));
         }
         self.reconcile(volume, Actor::Nature);
