@@ -58,10 +58,9 @@ pub struct Reading<'a> {
 pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec<(LvUuid, PvUuid)> {
     let mut rolled_back = Vec::new();
     let stamp = ledger.vgs.get(reading.vg).map_or(0, |vg| vg.stamp);
-    let mut restarted = BTreeSet::new();
     for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
         let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
-        restarted.extend(note_registrations(record, looks, mirror, reading));
+        note_registrations(record, looks, mirror, reading);
         note_superblocks(record, mirror, reading);
         note_metadata(record, mirror, reading, stamp);
         for (pv, cause) in find_outdated(record, mirror, reading, stamp) {
@@ -82,23 +81,11 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
             }
         }
     }
-    // A note that was found void binds nobody any more.
-    for pv in restarted {
-        let legs = ledger.mirrors.values_mut().filter_map(|record| record.legs.get_mut(&pv));
-        legs.for_each(|known| known.registered = None);
-    }
     rolled_back
 }
 
 /// Did the server of a leg that was away live on? And of one that is well: what is there to compare with next time?
-/// Returns the PVs whose server restarted.
-fn note_registrations(
-    record: &mut MirrorRecord,
-    looks: &mut Looks,
-    mirror: &Mirror,
-    reading: Reading<'_>,
-) -> Vec<PvUuid> {
-    let mut restarted = Vec::new();
+fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mirror, reading: Reading<'_>) {
     for leg in mirror.legs.iter().filter(|leg| leg.up() && record.kept.as_ref() != Some(&leg.pv)) {
         let alive = |other: &Leg| other.pv != leg.pv && other.health == Some(LegHealth::InSync);
         let comparable = mirror.live != Live::Inactive && mirror.legs.iter().any(alive);
@@ -108,14 +95,13 @@ fn note_registrations(
         looks.registrations.insert(leg.pv.clone(), probe.registration.clone());
         let ours = continuity::ours(&probe.registration, continuity::key(reading.machine_id, &leg.pv));
         let lived_on = continuity::judge(&probe.registration, ours, known.registered);
-        if lived_on == Continuity::Broken && mirror.live != Live::Inactive {
-            restarted.push(leg.pv.clone());
-        }
         match &mut known.trust {
             // Its server restarted, and no session told of it.
             // At boot that is no wonder, and with nobody to compare it with it says nothing.
             Trust::Trusted if lived_on == Continuity::Broken && !comparable => {}
+            // The note stays until it has told on the leg.
             Trust::Trusted if lived_on == Continuity::Broken => {
+                known.registered = None;
                 let event_nr = reading.events.get(&mirror.lv.uuid).copied();
                 trust::accuse(known, Cause::SessionDown, event_nr, reading.seqno, reading.at);
                 if let Trust::Suspect { loss, .. } = &mut known.trust {
@@ -126,6 +112,7 @@ fn note_registrations(
             Trust::Trusted => {}
             Trust::Suspect { cause, loss, stage, .. } if loss.continuity == Continuity::Unknown => {
                 loss.continuity = lived_on;
+                known.registered = known.registered.filter(|_| lived_on != Continuity::Broken);
                 // It never failed and its server never stopped: nothing can be missing.
                 let away = *cause == Cause::SessionDown && lived_on == Continuity::Proven && !loss.older;
                 if away && leg.health == Some(LegHealth::InSync) {
@@ -139,7 +126,6 @@ fn note_registrations(
             Trust::Suspect { .. } => {}
         }
     }
-    restarted
 }
 
 /// The superblocks of legs that are well, while nothing goes on.

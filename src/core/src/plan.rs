@@ -4,7 +4,7 @@
 //! Several steps may be proposed; one command a VG is started. Everything that is wrong and yet left alone comes out as a hold with its evidence.
 
 use crate::ids::{DevNo, LvUuid, PvUuid, VgUuid};
-use crate::ledger::{Cause, Connection, Kind, Ledger, MirrorRecord, Trust};
+use crate::ledger::{Cause, Connection, Kind, Ledger, LegRecord, MirrorRecord, Trust};
 use crate::notes::Looks;
 use crate::observation::{
     DmObs, KernelView, LegHealth, LegProbe, LvObs, ProbedIdentity, ProbedSuperblock, Registration, ScsiState,
@@ -310,10 +310,10 @@ fn register(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             let Some(place) = leg.place.as_ref().filter(|p| p.up && p.disk == p.name) else { continue };
             let Some(known) = s.record(mirror).and_then(|record| record.legs.get(&leg.pv)) else { continue };
             let vacant = s.looks.registrations.get(&leg.pv).is_some_and(continuity::vacant);
-            // Whoever is still in doubt for the last restart must not get a proof from after it.
-            let records = s.ledger.mirrors.values().filter_map(|record| record.legs.get(&leg.pv));
-            let trusted = records.clone().all(|known| known.trust == Trust::Trusted);
-            let wanted = trusted && known.registered.is_none() && vacant;
+            // Whoever is still in doubt for the last restart, or will be, must not get a proof from after it.
+            let mut records = s.ledger.mirrors.values().filter_map(|record| record.legs.get(&leg.pv));
+            let settled = |known: &LegRecord| known.trust == Trust::Trusted && known.registered.is_none();
+            let wanted = settled(known) && records.all(settled) && vacant;
             if wanted && s.looks.judged(leg, s.targets) {
                 let key = continuity::key(s.machine_id, &leg.pv);
                 let op = Op::Register { pv: leg.pv.clone(), disk: place.disk.clone(), key };
