@@ -224,8 +224,9 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let seqno = vg.map(|vg| vg.seqno);
     let stamp = vg.map(|vg| vg.tags.iter().filter_map(|tag| stamp_of(tag)).max().unwrap_or(0));
     let alive = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync));
+    // Legs that writes go to now. One whose device is away makes them wait, and they go past nobody meanwhile.
     let serving: BTreeSet<PvUuid> = alive()
-        .filter(|leg| record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
+        .filter(|leg| leg.up() && record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
         .map(|leg| leg.pv.clone())
         .collect();
     let log = record.log;
@@ -237,13 +238,14 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         let broke = connection_broke(known, leg, evidence.broken);
         // Where only a leg that missed writes itself is in use, the one that is not in use is the newer.
         let noted = events_noted(known, event_nr);
-        let passed_by = serving.iter().any(|other| other != pv) || alive().all(|leg| leg.pv == *pv);
+        let passed_by = serving.iter().any(|other| other != pv);
+        let nobody = !alive().any(|leg| leg.pv != *pv && leg.up());
         // It lacks what is written from now on, and must not be activated alone without a word.
-        outlived |= lost && !passed_by && known.trust == Trust::Trusted;
+        outlived |= lost && !passed_by && !nobody && known.trust == Trust::Trusted;
         match &mut known.trust {
             Trust::Trusted if lost && passed_by => accuse(known, Cause::Lost, event_nr, seqno, evidence.at),
             // Not in use while only worse legs are: it missed writes of theirs, but nothing that matters more.
-            Trust::Trusted if broke && (passed_by || !lost) => {
+            Trust::Trusted if broke && (passed_by || nobody || !lost) => {
                 accuse(known, Cause::SessionDown, event_nr, seqno, evidence.at)
             }
             Trust::Trusted => {}
