@@ -28,17 +28,23 @@ impl World {
         if daemon_first {
             self.stop_service();
         }
+        self.unmount_all();
+        if !daemon_first {
+            self.run_for(SECOND);
+            self.stop_service();
+            // A boot that was still going on may have activated more.
+            self.unmount_all();
+        }
+        self.off();
+    }
+
+    fn unmount_all(&mut self) {
         for volume in 0..self.volumes.len() {
             if self.volumes[volume].live != Live::Inactive {
                 self.volumes[volume].open = false;
                 self.take_down(volume);
             }
         }
-        if !daemon_first {
-            self.run_for(SECOND);
-            self.stop_service();
-        }
-        self.off();
     }
 
     /// `systemctl stop`: the daemon has ten seconds.

@@ -140,7 +140,7 @@ impl World {
             self.restore(lun);
             return;
         }
-        if self.rng.chance(25) && self.activated_elsewhere(lun) {
+        if self.rng.chance(35) && self.activated_elsewhere(lun) {
             self.excuse(lun);
             return;
         }
@@ -202,6 +202,8 @@ impl World {
         self.note(|_| format!("# lun {lun} is used by another machine"));
         let others = ((1_u32 << self.vgs[vg].luns.len()) - 1) & !(1 << pv);
         let forgets = self.quirks.shallow_recovery && self.rng.chance(40);
+        // From one activation to several: fewer, as many or more than ours have grown by.
+        let rise = self.rng.between(2, 8);
         for n in 0..self.vgs[vg].volumes.len() {
             let volume = self.vgs[vg].volumes[n];
             let block = self.rng.index(BLOCKS);
@@ -215,7 +217,7 @@ impl World {
             if let Some(sb) = area.sb.as_mut() {
                 let accused = (0..sb.devices).filter(|place| *place != sb.position);
                 sb.failed = if forgets { 0 } else { accused.fold(0, |mask, place| mask | 1 << place) };
-                sb.events += 6;
+                sb.events += rise;
             }
             let history = History::of(&area.blocks);
             // Whoever went on with the newest leg went on with the one history there is.
