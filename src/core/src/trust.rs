@@ -170,6 +170,13 @@ fn events_noted(known: &LegRecord, event_nr: Option<u32>) -> Option<u64> {
     known.healthy.filter(valid).map(|note| note.events)
 }
 
+/// The dm event number to go by at the first sight of a mirror in this run: that of the notes, if nothing but the failure
+/// itself can have raised it since. (A sync action that ended meanwhile has left nobody failed.)
+fn first_sight(record: &MirrorRecord, mirror: &Mirror) -> Option<u32> {
+    let noted = record.legs.values().filter_map(|known| known.healthy).map(|note| note.event_nr).max()?;
+    (mirror.event_nr.wrapping_sub(noted) <= 1).then_some(noted)
+}
+
 fn cause(trust: &Trust) -> Option<Cause> {
     match trust {
         Trust::Trusted => None,
@@ -219,7 +226,7 @@ fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
 
 /// Takes trust away.
 fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
-    let event_nr = evidence.events.get(&mirror.lv.uuid).copied();
+    let event_nr = evidence.events.get(&mirror.lv.uuid).copied().or_else(|| first_sight(record, mirror));
     let vg = evidence.vgs.get(&mirror.vg.uuid);
     let seqno = vg.map(|vg| vg.seqno);
     let stamp = vg.map(|vg| vg.tags.iter().filter_map(|tag| stamp_of(tag)).max().unwrap_or(0));
