@@ -10,19 +10,30 @@ use crate::lab::{self, Lab};
 
 /// File and the command whose output goes there. None of them reads a disk that may be blocked, but for `lvs`, last.
 const COMMANDS: &[(&str, &str)] = &[
-    ("journal.txt", "journalctl -b --no-pager -o short-precise"),
-    ("mirrorkeeper.json", "journalctl -b --no-pager -o json -u mirrorkeeper.service"),
+    // With the boots before this one: a scenario may reboot.
+    ("journal.txt", "journalctl --no-pager -o short-precise"),
+    ("mirrorkeeper.json", "journalctl --no-pager -o json -u mirrorkeeper.service"),
     ("signals.jsonl", "cat /root/signals.jsonl"),
     ("dm.txt", "dmsetup status --noflush; dmsetup table; dmsetup info -c"),
     ("iscsi.txt", "iscsiadm -m session -P3"),
-    ("status.txt", "mirrorkeeper status; systemctl status --no-pager mirrorkeeper.service 'lab-*'"),
+    (
+        "status.txt",
+        "mirrorkeeper status; mirrorkeeper plan vg0/r1; mirrorkeeper plan vg0/testlv
+         systemctl status --no-pager mirrorkeeper.service 'lab-*'",
+    ),
     (
         "objects.json",
         "busctl -j call org.mirrorkeeper1 /org/mirrorkeeper1 org.freedesktop.DBus.ObjectManager GetManagedObjects",
     ),
     ("state-directory.txt", "head -c 65536 /var/lib/mirrorkeeper/*"),
     ("ledgers.txt", "tail -n 5 /root/*.ledger /root/*.summary"),
-    ("lvm.txt", "timeout 30 lvs -a -o+devices,lv_health_status; timeout 30 pvs"),
+    // What a trap let pass.
+    ("commands.txt", "cat /run/lab/commands /run/lab/sprung"),
+    ("lvm.txt", "timeout 30 lvs -a -o+devices,lv_health_status; timeout 30 pvs -o+uuid,vg_seqno"),
+    (
+        "metadata.txt",
+        "for disk in /dev/disk/by-path/*-lun-1; do echo $disk; timeout 10 pvck --dump metadata $disk; done",
+    ),
 ];
 
 /// Where a scenario's evidence goes.

@@ -68,4 +68,9 @@ impl Image {
     pub fn sum_behind(guest: &Guest, server: Server) -> Result<String> {
         guest.sh(&format!("md5sum < {}", lun(server)))
     }
+
+    /// The same for its first sectors: labels, metadata, and the volumes that lie there.
+    pub fn sum_of_first(guest: &Guest, server: Server, sectors: u64) -> Result<String> {
+        guest.sh(&format!("head -c {} {} | md5sum", sectors * 512, lun(server)))
+    }
 }

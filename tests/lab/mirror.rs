@@ -69,8 +69,20 @@ impl Stage<'_> {
         let details = self.guest().hold_details(volume)?;
         ensure!(details.as_object().is_some_and(|evidence| !evidence.is_empty()), "{hold} comes without evidence");
         self.step(&format!("{volume} is held: {hold}"));
+        self.check_what_people_are_told(volume, &hold)?;
         self.figure(format!("{volume} held: {hold}"));
         Ok(hold)
+    }
+
+    /// The command line says that a mirror is held and why; its words go to the log of the run, for people to judge.
+    fn check_what_people_are_told(&self, volume: &str, hold: &str) -> Result<()> {
+        let plan = self.guest().exec(&["mirrorkeeper", "plan", volume])?;
+        println!("{}", plan.stdout.trim_end());
+        ensure!(plan.rc == 1 && plan.stdout.contains(hold), "`plan {volume}` ends with {}: {}", plan.rc, plan.stderr);
+        let status = self.guest().exec(&["mirrorkeeper", "status"])?;
+        println!("{}", status.stdout.trim_end());
+        ensure!(status.rc == 1 && status.stdout.contains(hold), "`status` ends with {}: {}", status.rc, status.stderr);
+        Ok(())
     }
 
     /// `Resolve`: the leg on that server is kept, and the job is followed to its good end.

@@ -37,7 +37,14 @@ pub fn reboot(stage: &Stage<'_>, how: Down, off: Option<Server>) -> Result<()> {
         ))?;
     }
     match how {
-        Down::InOrder => guest.sh("systemctl --no-block reboot").map(drop)?,
+        // Servers do not go down with their clients: the lab's end last, when nobody uses them any more.
+        Down::InOrder => guest
+            .sh(&format!(
+                "dir=/etc/systemd/system/lab-target@.service.d; mkdir -p $dir
+                 printf '[Unit]\\nBefore=iscsid.service {UNIT}\\n' > $dir/outlive.conf
+                 systemctl daemon-reload; systemctl --no-block reboot"
+            ))
+            .map(drop)?,
         // The servers do not lose their power: their files, and the lab's own, reach the guest's disk. The mirrors are
         // not flushed by this.
         Down::PowerLoss => {

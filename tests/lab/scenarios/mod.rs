@@ -97,7 +97,7 @@ pub const SCENARIOS: &[Scenario] = &[
     with_package("boot-without-b", false, boot::without_b, "the client boots while server b is down; b comes later"),
     with_package(
         "stale-leg-alone",
-        true,
+        false,
         boot::with_the_stale_leg_alone,
         "the client boots with the older leg alone; nothing is activated until the newer one comes",
     ),
