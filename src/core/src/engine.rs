@@ -20,13 +20,10 @@ use crate::trust::{self, Evidence};
 use crate::upkeep::{Stopping, Upkeep};
 use crate::watch::Watch;
 use crate::witness::Objection;
-use crate::words::{EventCode, Hold, Operation, Severity, TargetState, UnmanagedReason};
+use crate::words::{EventCode, Hold, Operation, Severity, UnmanagedReason};
 use crate::world::World;
 use crate::{boot, jobs::Jobs, safety, timeouts};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
-const SOON: u32 = 15;
 
 /// How the ledger file was found at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -477,33 +474,6 @@ impl Engine {
             self.world.ask_report();
             effects.push(Effect::ObserveLvm);
         }
-    }
-
-    /// Whether nothing is to be expected of a mirror. One that was not seen active in this boot may be ours to activate.
-    fn is_calm(&self, mirror: &Mirror) -> bool {
-        let seen = || self.ledger.mirrors.get(&mirror.lv.uuid).is_none_or(|r| r.active_in_boot == self.ledger.boot_id);
-        if mirror.live == Live::Inactive { seen() } else { mirror.steady() }
-    }
-
-    /// When to look again. Healthy and idle: only for the watchdog.
-    fn next_wake(&self, now: Now) -> Mono {
-        let healthy = self.targets.all.values().all(|t| t.sid.is_none() || t.state == TargetState::LoggedIn)
-            && self.mirrors.values().all(|m| self.is_calm(m))
-            && self.watch.stuck_since.is_empty()
-            && self.scrubs.is_empty()
-            && self.targets.iscsid_missing_since.is_none()
-            && self.arbiter.running().next().is_none()
-            && self.ledger.mirrors.values().all(|m| m.degraded_since.is_none());
-        let pause = match self.same_looks {
-            _ if healthy => self.settings.poll_idle,
-            0..SOON => self.settings.poll_busy,
-            _ => self.settings.poll_waiting,
-        };
-        let idle = now.mono.after(pause).min(if self.due > now.mono { self.due } else { Mono(u64::MAX) });
-        let closing = self.stopping.as_ref().map(|stopping| stopping.by(&self.settings));
-        let retries = [closing, self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
-        let logins = self.targets.all.values().filter(|t| t.sid.is_none()).filter_map(|t| t.next_attempt);
-        retries.chain(logins).filter(|at| *at > now.mono).fold(idle, Mono::min)
     }
 }
 

@@ -26,25 +26,6 @@ pub struct KernelView {
     pub gaps: Vec<String>,
 }
 
-impl KernelView {
-    /// Whether another view shows the same, but for sectors written.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let sessions = self.sessions.len() == other.sessions.len()
-            && self.sessions.iter().zip(&other.sessions).all(|(a, b)| a.is_like(b));
-        sessions
-            && self.dm == other.dm
-            && self.pv_links == other.pv_links
-            && self.iscsid == other.iscsid
-            && (self.lvm_running, self.partial, &self.gaps) == (other.lvm_running, other.partial, &other.gaps)
-    }
-
-    /// Sectors written so far to the disk of that name; 0 for none.
-    pub fn sectors_written(&self, disk: &str) -> u64 {
-        let mut disks = self.sessions.iter().flat_map(|session| &session.disks);
-        disks.find(|d| d.name == disk).map_or(0, |d| d.sectors_written)
-    }
-}
-
 /// Where udev last saw a PV.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PvLink {
@@ -92,20 +73,6 @@ pub struct SessionObs {
     pub recovery_tmo: Option<u32>,
     /// Its SCSI disks.
     pub disks: Vec<DiskObs>,
-}
-
-impl SessionObs {
-    /// Whether another view of it shows the same, but for sectors written.
-    fn is_like(&self, other: &Self) -> bool {
-        let disks = self.disks.len() == other.disks.len();
-        disks
-            && (self.sid, &self.target, &self.state) == (other.sid, &other.target, &other.state)
-            && (self.local_port, self.recovery_tmo) == (other.local_port, other.recovery_tmo)
-            && self.disks.iter().zip(&other.disks).all(|(a, b)| {
-                (&a.name, a.dev, &a.state, a.size) == (&b.name, b.dev, &b.state, b.size)
-                    && (&a.wwid, &a.partitions, &a.write_cache) == (&b.wwid, &b.partitions, &b.write_cache)
-            })
-    }
 }
 
 /// State of a SCSI device (`scsi_sysfs.c`).

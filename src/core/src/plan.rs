@@ -3,24 +3,28 @@
 //!
 //! Several steps may be proposed; one command a VG is started. Everything that is wrong and yet left alone comes out as a hold with its evidence.
 
+mod keep;
+
+pub use keep::forget;
+
 use crate::ids::{DevNo, LvUuid, PvUuid, VgUuid};
-use crate::ledger::{Cause, Connection, Kind, Ledger, LegRecord, MirrorRecord, Trust};
+use crate::ledger::{Connection, Kind, Ledger, MirrorRecord, Trust};
 use crate::notes::Looks;
 use crate::observation::{
     DmObs, KernelView, LegHealth, LegProbe, LvObs, ProbedIdentity, ProbedSuperblock, Registration, ScsiState,
     SessionState, VgObs, VgText,
 };
-use crate::op::{Op, ProbeTarget, VgRef, stamp_of};
+use crate::op::{Op, ProbeTarget, VgRef};
 use crate::session::Targets;
 use crate::settings::Settings;
 use crate::snapshot::{Details, Value};
 use crate::stamp::{self, Stamps};
 use crate::time::{Mono, Now};
-use crate::topology::{Leg, Live, Mirror, Place};
+use crate::topology::{Leg, Mirror, Place};
 use crate::witness::Texts;
 use crate::witness::{self, Expected, Objection, Superblocks};
 use crate::words::Hold;
-use crate::{boot, continuity, mirror, raid1, resolve};
+use crate::{boot, mirror, raid1, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -179,148 +183,14 @@ pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
         raid1::plan(s, &mirrors, &mut plan);
     }
     mirror::plan(s, &mirrors, &mut plan);
-    rejoin(s, &mirrors, &mut plan);
-    let step = look(s, &mirrors);
+    keep::rejoin(s, &mirrors, &mut plan);
+    let step = keep::look(s, &mirrors);
     plan.propose(step);
-    register(s, &mirrors, &mut plan);
+    keep::register(s, &mirrors, &mut plan);
     boot::gate(s, &mirrors, &mut plan);
     stamp::plan(s, &mirrors, &mut plan);
-    orphans(s, &mirrors, &mut plan);
+    keep::orphans(s, &mirrors, &mut plan);
     plan
-}
-
-/// Legs whose device stays away although every session is up: nothing will come by itself.
-fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
-    let settled = |target: &crate::session::Target| {
-        target.sid.is_none() || target.settled_at(s.settings).is_some_and(|at| at <= s.now.mono)
-    };
-    if !s.reported || !plan.steps.is_empty() || !s.targets.all.values().all(settled) {
-        return;
-    }
-    for mirror in mirrors.iter().filter(|m| m.live != Live::Inactive) {
-        let Some(record) = s.record(mirror) else { continue };
-        let waited_for = |leg: &&Leg| {
-            let known = record.legs.get(&leg.pv);
-            let target = known.and_then(|known| known.target.as_ref());
-            let up = target
-                .is_none_or(|name| s.targets.all.iter().any(|(key, t)| key.to_string() == *name && t.sid.is_some()));
-            leg.place.is_none() && up
-        };
-        if plan.holds.contains_key(&mirror.lv.uuid) {
-            continue;
-        }
-        if let Some(place) = mirror.legs.iter().filter_map(|leg| leg.place.as_ref()).find(|place| place.offline) {
-            let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
-            plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("disk", place.disk.as_str()));
-        } else if let Some(leg) = mirror.legs.iter().find(waited_for) {
-            let why = "no disk of any session holds this leg: is its LUN there, and does udev know its PV?";
-            plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("leg", leg.pv.as_str()));
-        }
-    }
-}
-
-/// Takes our marks off a VG that is to be left alone. `None` once there are none.
-pub fn forget(s: &Situation<'_>, vg: &VgUuid) -> Option<(Op, String)> {
-    let mut let_in = Plan::default();
-    boot::let_in(s, vg, &mut let_in);
-    if let Some(step) = let_in.steps.pop() {
-        return Some(step);
-    }
-    if s.blocked_device().is_some() {
-        return None;
-    }
-    let mirrors = || s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.reported);
-    let why = || "the VG is to be left alone".to_owned();
-    let obs = s.vgs.get(vg).filter(|_| s.reported)?;
-    let drop: Vec<u64> = obs.tags.iter().filter_map(|tag| stamp_of(tag)).collect();
-    if !drop.is_empty() {
-        return Some((Op::Unstamp { vg: mirrors().next()?.vg.clone(), drop }, why()));
-    }
-    let legs = mirrors().flat_map(|m| m.legs.iter().map(move |leg| (m, leg)));
-    let registered = |m: &Mirror, leg: &Leg| {
-        s.record(m).and_then(|record| record.legs.get(&leg.pv)).is_some_and(|known| known.registered.is_some())
-    };
-    let (_, leg) = legs.into_iter().find(|(m, leg)| registered(m, leg) && leg.place.as_ref().is_some_and(|p| p.up))?;
-    let disk = leg.place.as_ref()?.disk.clone();
-    Some((Op::Unregister { pv: leg.pv.clone(), disk, key: continuity::key(s.machine_id, &leg.pv) }, why()))
-}
-
-/// A look at the disks for its own sake: one has come that was not read since, the notes about healthy superblocks are
-/// older than the last sync action, or it is not known yet whether a lost PV is flagged.
-fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String)> {
-    let vg = &mirrors.first()?.vg;
-    if !s.reported || s.blocked_device().is_some() || mirrors.iter().any(|m| m.suspended) {
-        return None;
-    }
-    let known = |m: &Mirror, leg: &Leg| s.record(m).and_then(|record| record.legs.get(&leg.pv)).cloned();
-    let up = Leg::up;
-    let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
-    if let Some((m, leg)) =
-        legs().find(|(m, leg)| known(m, leg).is_some() && up(leg) && !s.looks.judged(leg, s.targets))
-    {
-        return Some((s.probe_op(vg), format!("{} of {} was not read yet", leg.pv, m.name)));
-    }
-    let unnoted = |m: &Mirror, leg: &Leg| {
-        let noted = known(m, leg).is_some_and(|known| known.healthy.is_some_and(|note| note.event_nr == m.event_nr));
-        m.kind == Kind::Raid1 && s.steady.contains(&m.lv.uuid) && leg.superblock.is_some() && !noted
-    };
-    if let Some((m, _)) = legs().find(|(m, leg)| known(m, leg).is_some() && up(leg) && unnoted(m, leg)) {
-        return Some((s.probe_op(vg), format!("{} had a sync action; note its superblocks", m.name)));
-    }
-    let seqno = s.vgs.get(&vg.uuid).map(|vg| vg.seqno);
-    let read = s.probes.get(&vg.uuid).and_then(|probe| probe.texts().values().map(|text| text.seqno).max());
-    let unflagged = |m: &Mirror, leg: &Leg| match known(m, leg).map(|known| known.trust) {
-        Some(Trust::Suspect { cause: Cause::Lost, loss, .. }) => !up(leg) && loss.flagged.is_none(),
-        _ => false,
-    };
-    let lost = legs().find(|(m, leg)| unflagged(m, leg) && read < seqno && m.legs.iter().any(up));
-    lost.map(|(m, _)| (s.probe_op(vg), format!("{} lost a leg; since when do the others say so?", m.name)))
-}
-
-/// Takes a PV back that was flagged while all its legs stayed alive and proved to be good.
-fn rejoin(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
-    let good = |m: &Mirror, leg: &Leg| {
-        let known = s.record(m).and_then(|record| record.legs.get(&leg.pv));
-        let up = leg.place.as_ref().is_some_and(|place| place.up && place.linked);
-        let trusted = known.is_some_and(|known| known.trust == Trust::Trusted);
-        up && trusted && leg.health == Some(LegHealth::InSync) && s.looks.judged(leg, s.targets)
-    };
-    let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
-    let flagged = legs().filter(|(_, leg)| leg.missing && leg.index.is_some());
-    for (mirror, leg) in flagged.filter(|(m, leg)| good(m, leg)) {
-        let all = legs().filter(|(_, other)| other.pv == leg.pv).all(|(m, other)| good(m, other));
-        if all && s.reported && s.blocked_device().is_none() {
-            match s.restore_missing(mirror, &leg.pv) {
-                Ok(step) => plan.propose(Some(step)),
-                Err(objection) => plan.hold(mirror, objection),
-            }
-            return;
-        }
-    }
-}
-
-/// Registers our key where there is none, so that the next return can be told from a restart.
-fn register(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
-    // Without an id our key would be everybody's.
-    if s.machine_id.is_empty() {
-        return;
-    }
-    for mirror in mirrors.iter().filter(|m| s.steady.contains(&m.lv.uuid)) {
-        for leg in &mirror.legs {
-            let Some(place) = leg.place.as_ref().filter(|p| p.up && p.disk == p.name) else { continue };
-            let Some(known) = s.record(mirror).and_then(|record| record.legs.get(&leg.pv)) else { continue };
-            let vacant = s.looks.registrations.get(&leg.pv).is_some_and(continuity::vacant);
-            // Whoever is still in doubt for the last restart, or will be, must not get a proof from after it.
-            let mut records = s.ledger.mirrors.values().filter_map(|record| record.legs.get(&leg.pv));
-            let settled = |known: &LegRecord| known.trust == Trust::Trusted && known.registered.is_none();
-            let wanted = settled(known) && records.all(settled) && vacant;
-            if wanted && s.looks.judged(leg, s.targets) {
-                let key = continuity::key(s.machine_id, &leg.pv);
-                let op = Op::Register { pv: leg.pv.clone(), disk: place.disk.clone(), key };
-                plan.propose(Some((op, format!("to know later whether the server of {} lived on", place.name))));
-            }
-        }
-    }
 }
 
 impl Situation<'_> {
