@@ -71,11 +71,12 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
         if let Some(Err(objection)) = probe.map(|probe| verdict(s, mirror, record, leg, probe)) {
             let stranger = matches!(objection.hold, Hold::IdentityMismatch | Hold::BlankDevice) && in_use;
             plan.hold(mirror, objection);
-            if stranger && !place.disk.is_empty() && good_legs(record, mirror).any(|pv| *pv != leg.pv) {
+            let stale = s.probe(&mirror.vg.uuid).is_none();
+            let spare = good_legs(record, mirror).any(|pv| *pv != leg.pv);
+            if stranger && !stale && !place.disk.is_empty() && spare {
                 let why = format!("what stands behind {} of {} is not its leg", place.name, mirror.name);
                 return Some((Op::SetOffline { disk: place.disk.clone() }, why));
             }
-            let stale = s.probe(&mirror.vg.uuid).is_none();
             return stale.then(|| (s.probe_op(&mirror.vg), format!("{} is held; look again", place.name)));
         }
         if let Some(step) = s.announce(&mirror.vg.uuid, place) {

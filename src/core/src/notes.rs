@@ -96,10 +96,9 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
         let ours = continuity::ours(&probe.registration, continuity::key(reading.machine_id, &leg.pv));
         let lived_on = continuity::judge(&probe.registration, ours, known.registered);
         match &mut known.trust {
-            // Its server restarted, and no session told of it.
-            // At boot that is no wonder, and with nobody to compare it with it says nothing.
+            // Its server restarted, and no session told of it. At boot that is no wonder, and with nobody to compare it with it
+            // says nothing; the note stays until it has told on the leg.
             Trust::Trusted if lived_on == Continuity::Broken && !comparable => {}
-            // The note stays until it has told on the leg.
             Trust::Trusted if lived_on == Continuity::Broken => {
                 known.registered = None;
                 let event_nr = reading.events.get(&mirror.lv.uuid).copied();

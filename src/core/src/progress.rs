@@ -111,8 +111,7 @@ impl Engine {
                 continue;
             };
             let alive = |leg: &crate::topology::Leg| {
-                matches!(leg.health, Some(LegHealth::InSync | LegHealth::Syncing))
-                    && leg.place.as_ref().is_some_and(|p| p.up)
+                matches!(leg.health, Some(LegHealth::InSync | LegHealth::Syncing)) && leg.up()
             };
             // The layout after the command is known with the next report.
             let young = now.mono.since(scrub.since) <= SCRUB_UNSEEN && !scrub.seen;

@@ -116,12 +116,12 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         plan.own(&first.mirror.lv.uuid, objection);
         hold_all(plan, &mirrors, first.mirror, objection);
     }
-    if let Some(step) = cases.iter().find_map(|c| expel(c, place, &objections)) {
-        return Some(step);
-    }
     if doubted {
-        // The facts on the disks may have changed since.
+        // The facts on the disks may have changed since: nothing is done to a disk on an old look.
         let stale = s.probe(&vg.uuid).is_none();
+        if let Some(step) = cases.iter().find_map(|c| expel(c, place, &objections)).filter(|_| !stale) {
+            return Some(step);
+        }
         return stale.then(|| (s.probe_op(vg), format!("{} is held; look again", place.name)));
     }
     s.announce(&vg.uuid, place).or(step)
@@ -212,12 +212,7 @@ fn serving_alone(s: &Situation<'_>, case: &Case<'_>) -> Option<Objection> {
 fn would_revive(case: &Case<'_>, next: Need) -> Option<Objection> {
     let loads = matches!(next, Need::Quarantine | Need::Release | Need::Mend);
     let failed = |leg: &&Leg| !matches!(leg.health, Some(LegHealth::InSync | LegHealth::Syncing) | None);
-    let other = case
-        .mirror
-        .legs
-        .iter()
-        .filter(failed)
-        .find(|leg| leg.pv != case.leg.pv && leg.place.as_ref().is_some_and(|place| place.up));
+    let other = case.mirror.legs.iter().filter(failed).find(|leg| leg.pv != case.leg.pv && leg.up());
     let objection = |leg: &Leg| Objection::new(Hold::NeedsOperator, "other-failed-leg", leg.pv.as_str());
     other.filter(|_| loads).map(objection)
 }
@@ -252,7 +247,7 @@ fn has_other_good(case: &Case<'_>) -> bool {
         };
         // The administrator's flag on a trusted leg comes off in the same command.
         let reads = leg.health == Some(LegHealth::InSync) && (trusted || !leg.write_mostly);
-        better && reads && leg.place.as_ref().is_some_and(|p| p.up)
+        better && reads && leg.up()
     })
 }
 
@@ -391,7 +386,7 @@ pub fn resume(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             continue;
         }
         let failed = mirror.legs.iter().filter(|leg| leg.health != Some(LegHealth::InSync));
-        let reachable = failed.filter(|leg| leg.place.as_ref().is_some_and(|p| p.up));
+        let reachable = failed.filter(|leg| leg.up());
         let failed: Vec<Case<'_>> = reachable.filter_map(|leg| case(s, mirror, &leg.pv)).collect();
         let probe = s.verdict(&mirror.vg.uuid);
         match failed.iter().find_map(|c| verdict(s, c, probe?).err().map(|o| (c, o))) {

@@ -79,7 +79,7 @@ fn give_way(mirror: &Mirror, keep: &PvUuid) -> Step {
 /// Activates it on the kept leg alone. The others must not be readable in that moment: a table load trusts whoever has
 /// more `events`.
 fn activate(s: &Situation<'_>, mirror: &Mirror, kept: &Leg) -> Step {
-    if !kept.place.as_ref().is_some_and(|place| place.up) {
+    if !kept.up() {
         return Err(Objection::new(Hold::NeedsOperator, "reason", "the leg to be kept is not there"));
     }
     // The flag may well sit on the leg that was chosen: the other history was written without it. One text on both comes
@@ -117,7 +117,7 @@ fn copy_anew(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> Step 
         return Ok(Some((op, "a reboot before the copy must not merge the legs".to_owned())));
     }
     let legs = mirror.legs.iter().filter(|leg| record.kept.as_ref() != Some(&leg.pv));
-    let returned = |leg: &&Leg| leg.place.as_ref().is_some_and(|place| place.up);
+    let returned = |leg: &&Leg| leg.up();
     let in_lv = u32::try_from(mirror.legs.iter().filter(|leg| leg.index.is_some()).count()).unwrap_or(u32::MAX);
     for leg in legs.filter(returned) {
         let Some(known) = record.legs.get(&leg.pv) else { continue };

@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mono(pub u64);
 
-/// Microseconds since 1970 (CLOCK_REALTIME). For people and for the ledger; may jump, decides nothing.
+/// Microseconds since 1970 (CLOCK_REALTIME). For people and for the ledger; may jump. The one decision that rests
+/// on it is `trust::may_lack`, which compares two losses over restarts and boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Wall(pub u64);

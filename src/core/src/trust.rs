@@ -147,7 +147,8 @@ pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno:
     known.trust = Trust::Suspect { cause, since: at, stage: Stage::Unverified, loss };
 }
 
-/// How long a server may keep a write in its cache: Linux writes back after 30 s, arrays and disks sooner. Ten times that.
+/// How long a server may keep a write in its cache. Assumed, not measured: Linux' default is to write back what is older than
+/// 30 s; ten times that.
 const CACHED: u64 = 300_000_000;
 
 /// Whether a leg in use may lack acknowledged writes that a returned one has: its server provably restarted, and at about
@@ -212,7 +213,7 @@ fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
                 record.legs.insert(leg.pv.clone(), trusted(leg));
             }
             (None, Some(known)) => {
-                let healthy = known.trust == Trust::Trusted && leg.place.as_ref().is_some_and(|p| p.up);
+                let healthy = known.trust == Trust::Trusted && leg.up();
                 // dmeventd drops only legs that failed; a healthy one was taken out by hand, if anybody was watching.
                 let ours = record.kept.is_some();
                 if !ours && (record.kind != Kind::Mirror || (watched && healthy)) {
@@ -453,7 +454,7 @@ fn note_targets(ledger: &mut Ledger, evidence: Evidence<'_>) {
 pub fn good_legs<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> impl Iterator<Item = &'a PvUuid> {
     mirror.legs.iter().filter_map(|leg| {
         let known = record.legs.get(&leg.pv)?;
-        let up = leg.place.as_ref().is_some_and(|p| p.up);
+        let up = leg.up();
         (known.trust == Trust::Trusted && leg.health == Some(LegHealth::InSync) && up).then_some(&leg.pv)
     })
 }
