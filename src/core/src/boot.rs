@@ -149,6 +149,7 @@ fn choose<'a>(
             Err(found) => objection = objection.or(Some(found)),
         }
     }
+    drop_outlived(mirror, &mut good, probe);
     if good.is_empty() {
         return Err(objection.unwrap_or_else(|| Objection::new(Hold::StaleLeg, "leg", first.pv.as_str())));
     }
@@ -168,6 +169,15 @@ fn choose<'a>(
             .with("survivor-vg-seqno", newest.unwrap_or(0)));
     }
     Ok((good, suspects))
+}
+
+/// Of legs that are believed alike, one that another went on without is not.
+fn drop_outlived(mirror: &Mirror, good: &mut Vec<&PvUuid>, probe: &ProbeRun) {
+    let superblocks = probe.superblocks(mirror);
+    let index = |pv: &PvUuid| mirror.leg(pv).and_then(|leg| leg.index);
+    let all: Vec<usize> = good.iter().filter_map(|pv| index(pv)).collect();
+    let outlived = |own: usize| all.iter().any(|by| *by != own && witness::outlived(&superblocks, own, *by));
+    good.retain(|pv| !index(pv).is_some_and(outlived));
 }
 
 /// Whether the ledger says of a leg that it was in sync at the end, and the disk does not say otherwise.
@@ -272,11 +282,11 @@ fn accused(mirror: &Mirror, here: &[&Leg], good: &[&PvUuid], probe: &ProbeRun) -
 /// The objection, when they tell two.
 fn one_history(s: &Situation<'_>, mirror: &Mirror, good: &[&PvUuid], probe: &ProbeRun) -> Result<(), Objection> {
     let (texts, superblocks) = (probe.texts(), probe.superblocks(mirror));
-    let stamp = s.ledger.vgs.get(&mirror.vg.uuid).map_or(0, |vg| vg.stamp);
+    let vg = s.ledger.vgs.get(&mirror.vg.uuid);
     let newest = good.iter().copied().max_by_key(|pv| texts.get(pv).map(|text| text.seqno));
     for pv in good.iter().copied().filter(|pv| Some(*pv) != newest) {
         let others: Vec<&PvUuid> = newest.into_iter().collect();
-        witness::history(pv, &texts, &others, &Loss::default(), stamp)?;
+        witness::history(pv, &texts, &others, &Loss::default(), vg)?;
     }
     let legs: Vec<usize> = good.iter().filter_map(|pv| mirror.leg(pv)?.index).collect();
     if mirror.kind == Kind::Mirror || legs.len() < 2 { Ok(()) } else { witness::peaceful(&superblocks, &legs) }

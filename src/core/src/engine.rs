@@ -8,7 +8,7 @@ mod turn;
 use crate::arbiter::{Arbiter, Refused, Slot};
 use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
-use crate::ledger::{Ledger, Mark, VERSION};
+use crate::ledger::{Connection, Ledger, Mark, VERSION};
 use crate::op::{LvRef, Op, OpResult};
 use crate::plan::{self, ProbeRun, Scrub, Situation};
 use crate::session::Targets;
@@ -93,6 +93,7 @@ pub(crate) struct Wants {
     lvm_running: bool,
     lvm_retry: Option<(Mono, u32)>,
     sessions: Vec<(u32, bool)>,
+    connections: Vec<Connection>,
 }
 
 /// How far the ledger is on disk.

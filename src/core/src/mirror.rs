@@ -17,6 +17,10 @@ use crate::words::Hold;
 /// Plans the next step for mirrors.
 pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     for mirror in mirrors.iter().filter(|m| m.kind == Kind::Mirror && m.live != Live::Inactive && m.reported) {
+        if let Some(objection) = rewritten(s, mirror) {
+            plan.hold(mirror, objection);
+            continue;
+        }
         let Some(record) = s.record(mirror) else { continue };
         if let Live::Unreadable(why) = &mirror.live {
             plan.hold(mirror, Objection::new(Hold::Unreadable, "status", why.as_str()));
@@ -25,6 +29,19 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         let step = takeover(s, mirror, plan).or_else(|| plan_one(s, mirror, record, plan));
         plan.propose(step);
     }
+}
+
+/// The newest metadata calls it a mirror of several legs while one alone is in use: somebody else wrote that metadata, and
+/// the next table made from it would copy its first leg over the one in use.
+fn rewritten(s: &Situation<'_>, mirror: &Mirror) -> Option<Objection> {
+    let legs = mirror.legs.iter().filter(|leg| leg.index.is_some()).count();
+    let chosen = s.record(mirror).is_some_and(|record| record.kept.is_some());
+    (s.reported && mirror.live == Live::Single && legs > 1 && !chosen).then(|| {
+        let why = "a single leg is in use, and the newest metadata describes a mirror of more";
+        let objection = Objection::new(Hold::SplitBrain, "reason", why);
+        let in_use = mirror.legs.iter().find(|leg| leg.health == Some(LegHealth::InSync));
+        in_use.map_or(objection.clone(), |leg| objection.with("leg", leg.pv.as_str()))
+    })
 }
 
 /// What dmeventd should do and does not: watch the volume, and drop a dead leg.
@@ -128,8 +145,8 @@ fn verdict(
     }
     let alive = mirror.legs.iter().filter(|l| l.pv != leg.pv && l.health == Some(LegHealth::InSync));
     let others: Vec<&PvUuid> = alive.map(|leg| &leg.pv).collect();
-    let stamp = s.ledger.vgs.get(&mirror.vg.uuid).map_or(0, |vg| vg.stamp);
-    witness::history(&leg.pv, &probe.texts(), &others, loss, stamp).map(|_| ())
+    let vg = s.ledger.vgs.get(&mirror.vg.uuid);
+    witness::history(&leg.pv, &probe.texts(), &others, loss, vg).map(|_| ())
 }
 
 fn drop_leg(

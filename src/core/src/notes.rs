@@ -5,7 +5,7 @@
 
 use crate::continuity;
 use crate::ids::{LvUuid, PvUuid, VgUuid};
-use crate::ledger::{Cause, Connection, Continuity, Healthy, Kind, Ledger, Loss, MirrorRecord, Stage, Trust};
+use crate::ledger::{Cause, Connection, Continuity, Healthy, Kind, Ledger, Loss, MirrorRecord, Stage, Trust, VgRecord};
 use crate::observation::{LegHealth, ProbedSuperblock, Registration};
 use crate::plan::ProbeRun;
 use crate::session::Targets;
@@ -57,13 +57,10 @@ pub struct Reading<'a> {
 /// Takes notes. Returns the legs found in use with older metadata than the others: mirror and PV.
 pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec<(LvUuid, PvUuid)> {
     let mut rolled_back = Vec::new();
-    let stamp = ledger.vgs.get(reading.vg).map_or(0, |vg| vg.stamp);
+    let vg = ledger.vgs.get(reading.vg).cloned();
     for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
         let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
-        note_registrations(record, looks, mirror, reading);
-        note_superblocks(record, mirror, reading);
-        note_metadata(record, mirror, reading, stamp);
-        for (pv, cause) in find_outdated(record, mirror, reading, stamp) {
+        for (pv, cause) in find_outdated(record, mirror, reading, vg.as_ref()) {
             let Some(known) = record.legs.get_mut(&pv) else { continue };
             trust::accuse(known, cause, None, None, reading.at);
             if let Trust::Suspect { loss, .. } = &mut known.trust {
@@ -74,6 +71,9 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
                 rolled_back.push((uuid.clone(), pv));
             }
         }
+        note_registrations(record, looks, mirror, reading);
+        note_superblocks(record, mirror, reading);
+        note_metadata(record, mirror, reading, vg.as_ref());
         for leg in &mirror.legs {
             let size = record.legs.get(&leg.pv).map_or(0, |known| known.size);
             if leg.up() && reading.run.identity(mirror, leg, size).is_ok() {
@@ -143,7 +143,7 @@ fn note_superblocks(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading
 }
 
 /// Who is flagged missing since when, and who came back older than it was.
-fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>, stamp: u64) {
+fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>, vg: Option<&VgRecord>) {
     let texts = reading.run.texts();
     let pvs: Vec<PvUuid> = record.legs.keys().cloned().collect();
     for (pv, known) in &mut record.legs {
@@ -169,7 +169,7 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
             // What is in use is not measured by what is not.
             let in_use = |pv: &&PvUuid| mirror.leg(pv).is_some_and(|leg| leg.health == Some(LegHealth::InSync));
             let alive: Vec<&PvUuid> = others.into_iter().filter(in_use).collect();
-            match witness::history(pv, &texts, &alive, loss, stamp) {
+            match witness::history(pv, &texts, &alive, loss, vg) {
                 Ok(older) => loss.older |= older,
                 Err(_) => loss.diverged = true,
             }
@@ -177,28 +177,37 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
     }
 }
 
-/// Trusted legs that are in use, or would be if the mirror were activated, with older metadata than another such leg
+/// Legs believed so far that are in use, or would be if the mirror were activated, with older metadata than another such leg
 /// (`facts/lab.md` C: LVM activates them all the same, and the next command that writes metadata wipes the evidence), or
 /// that another one calls failed.
-fn find_outdated(record: &MirrorRecord, mirror: &Mirror, reading: Reading<'_>, stamp: u64) -> Vec<(PvUuid, Cause)> {
+fn find_outdated(
+    record: &MirrorRecord,
+    mirror: &Mirror,
+    reading: Reading<'_>,
+    vg: Option<&VgRecord>,
+) -> Vec<(PvUuid, Cause)> {
     let inactive = mirror.live == Live::Inactive;
     let taking_part =
         |leg: &&Leg| leg.index.is_some() && if inactive { leg.up() } else { leg.health == Some(LegHealth::InSync) };
-    let trusted = |leg: &&Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
-    let legs: Vec<&Leg> = mirror.legs.iter().filter(taking_part).filter(trusted).collect();
-    let (texts, superblocks) = (reading.run.texts(), reading.run.superblocks(mirror));
-    let calls_failed = |by: &Leg, whom: &Leg| match by.index.and_then(|i| superblocks.get(&i)).zip(whom.index) {
-        Some((ProbedSuperblock::Found(found), whom)) => whom < 64 && found.failed_devices & (1 << whom) != 0,
-        _ => false,
+    // One whose session was down is no worse than it was, as far as is known.
+    let believed = |leg: &&Leg| match record.legs.get(&leg.pv).map(|known| &known.trust) {
+        Some(Trust::Trusted) => true,
+        Some(Trust::Suspect { cause, .. }) => !inactive && *cause == Cause::SessionDown,
+        None => false,
     };
+    let legs: Vec<&Leg> = mirror.legs.iter().filter(taking_part).filter(believed).collect();
+    let (texts, superblocks) = (reading.run.texts(), reading.run.superblocks(mirror));
     let cause = |leg: &&Leg| {
         let others: Vec<&PvUuid> = legs.iter().map(|l| &l.pv).filter(|pv| **pv != leg.pv).collect();
         let seqno = |pv: &PvUuid| texts.get(pv).map(|text| text.seqno);
         // Flagged or not: what takes part is written to, so its metadata is the newest or it is not what took part before.
         let behind = seqno(&leg.pv).is_some_and(|own| others.iter().any(|other| seqno(other) > Some(own)));
-        let older = behind && witness::history(&leg.pv, &texts, &others, &Loss::default(), stamp).is_ok();
-        let accuser = legs.iter().find(|other| other.pv != leg.pv && calls_failed(other, leg));
-        let accused = inactive && accuser.is_some_and(|other| !calls_failed(leg, other));
+        let older = behind && witness::history(&leg.pv, &texts, &others, &Loss::default(), vg).is_ok();
+        let outlived = |by: &&Leg| {
+            let indexes = leg.index.zip(by.index).filter(|(own, by)| own != by);
+            indexes.is_some_and(|(own, by)| witness::outlived(&superblocks, own, by))
+        };
+        let accused = inactive && legs.iter().any(outlived);
         if older { Some(Cause::RolledBack) } else { accused.then_some(Cause::Lost) }
     };
     legs.iter().filter_map(|leg| Some((leg.pv.clone(), cause(leg)?))).collect()

@@ -163,6 +163,8 @@ impl Engine {
         if scrub.kind == ScrubKind::Check {
             record.last_check = Some((mismatches, now.wall));
         }
+        // A full copy onto the one leg that differed from the other makes the two alike.
+        let pair = record.legs.len() == 2;
         for (pv, known) in &mut record.legs {
             known.unverified &= scrub.kind != ScrubKind::Check || mismatches > 0;
             if let Trust::Suspect { stage, .. } = &mut known.trust {
@@ -170,7 +172,9 @@ impl Engine {
                     (ScrubKind::Check, Stage::Unverified) if mismatches > 0 => Stage::Mismatched,
                     (ScrubKind::Check, Stage::Unverified) => Stage::Verified,
                     (ScrubKind::Repair, Stage::Mismatched) => Stage::Verified,
-                    (ScrubKind::Rebuild { pv: rebuilt, .. }, Stage::Mismatched) if rebuilt == pv => Stage::Verified,
+                    (ScrubKind::Rebuild { pv: rebuilt, .. }, Stage::Mismatched) if pair || rebuilt == pv => {
+                        Stage::Verified
+                    }
                     (_, other) => other,
                 };
             }

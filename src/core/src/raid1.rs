@@ -10,7 +10,7 @@ use crate::op::{LvRef, Op};
 use crate::plan::{Plan, ProbeRun, Situation};
 use crate::resolve;
 use crate::topology::{Leg, Live, Mirror, Place};
-use crate::trust::{self, good_legs};
+use crate::trust::{self, sources};
 use crate::witness::{self, Objection};
 use crate::words::Hold;
 use std::collections::BTreeSet;
@@ -228,6 +228,10 @@ fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
             Need::Quarantine
         }
         (Some(LegHealth::InSync), Stage::Unverified) => Need::Check,
+        // The others are mended from it.
+        (Some(LegHealth::InSync), Stage::Mismatched) if sources(case.record, case.mirror).contains(&&case.leg.pv) => {
+            Need::Patience
+        }
         (Some(LegHealth::InSync), Stage::Mismatched) => Need::Mend,
         (Some(LegHealth::InSync), Stage::Verified) if case.leg.write_mostly && !case.known.admin_write_mostly => {
             Need::Release
@@ -270,9 +274,9 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
         let why = "its metadata told another history when it was read";
         return Err(Objection::new(Hold::SplitBrain, "reason", why).with("stale-since", since.0));
     }
-    let stamp = s.ledger.vgs.get(&case.mirror.vg.uuid).map_or(0, |vg| vg.stamp);
+    let vg = s.ledger.vgs.get(&case.mirror.vg.uuid);
     let others: Vec<&PvUuid> = survivors.iter().map(|leg| &leg.pv).collect();
-    let older = loss.older | witness::history(&case.leg.pv, &probe.texts(), &others, loss, stamp)?;
+    let older = loss.older | witness::history(&case.leg.pv, &probe.texts(), &others, loss, vg)?;
     let superblocks = probe.superblocks(case.mirror);
     if !in_use {
         fit_to_copy_from(case, &survivors)?;
@@ -326,9 +330,9 @@ fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection
 /// the lowest leg in sync, whoever that is (`facts/lab.md` A).
 fn mend(case: &Case<'_>) -> Result<(Op, String), Objection> {
     let index = |pv: &PvUuid| case.mirror.leg(pv).and_then(|leg| leg.index);
-    let lowest_good = good_legs(case.record, case.mirror).filter_map(index).min();
-    let suspects = case.record.legs.iter().filter(|(_, known)| known.trust != Trust::Trusted);
-    let lowest_suspect = suspects.filter_map(|(pv, _)| index(pv)).min();
+    let good = sources(case.record, case.mirror);
+    let lowest_good = good.iter().copied().filter_map(index).min();
+    let lowest_suspect = case.record.legs.keys().filter(|pv| !good.contains(pv)).filter_map(index).min();
     let (vg, lv, pv) = (case.mirror.vg.clone(), case.mirror.lv.clone(), case.leg.pv.clone());
     match (lowest_good, lowest_suspect) {
         (None, _) => Err(Objection::new(Hold::NoHistory, "reason", "legs differ and none is proven right")),

@@ -10,7 +10,7 @@ use crate::op::{Op, VgRef};
 use crate::plan::Situation;
 use crate::resolve;
 use crate::topology::{Leg, Live, Mirror};
-use crate::trust::good_legs;
+use crate::trust::{good_legs, sources};
 use crate::witness;
 use crate::words::TargetState;
 
@@ -173,8 +173,9 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
         Op::Check { .. } => ensure(raid && mirror.steady(), || format!("{} is not steady", mirror.name)),
         Op::Repair { .. } => {
             let index = |pv: &PvUuid| mirror.leg(pv).and_then(|leg| leg.index);
-            let good = good_legs(record, mirror).filter_map(index).min();
-            let bad = record.legs.keys().filter(|pv| stage(pv).is_some()).filter_map(index).min();
+            let sources = sources(record, mirror);
+            let good = sources.iter().copied().filter_map(index).min();
+            let bad = record.legs.keys().filter(|pv| !sources.contains(pv)).filter_map(index).min();
             ensure(raid && mirror.steady() && good.is_some_and(|g| bad.is_none_or(|b| g < b)), || {
                 format!("repair of {} would copy from a suspect leg", mirror.name)
             })
@@ -184,7 +185,10 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             ensure(raid && live && mirror.steady(), || {
                 format!("the leg of {} to be rebuilt is not live", mirror.name)
             })?;
-            ensure(stage(pv).is_some() && other_good(pv), || format!("{} has no other good leg than {pv}", mirror.name))
+            let sources = sources(record, mirror);
+            ensure(!sources.is_empty() && !sources.contains(&pv), || {
+                format!("{} has no better leg than {pv}", mirror.name)
+            })
         }
         Op::Resume { .. } => ensure(mirror.suspended, || format!("{} is not suspended", mirror.name)),
         Op::ReaddLeg { vg, pv, .. } => {

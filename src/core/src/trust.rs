@@ -61,8 +61,9 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
                 rehabilitate(record, mirror, evidence);
                 note_health(record, mirror, evidence);
                 note_incidents(record, &before, evidence.at);
-                if mirror.live != Live::Inactive {
+                if mirror.live != Live::Inactive && record.active_in_boot != ledger.boot_id {
                     record.active_in_boot.clone_from(&ledger.boot_id);
+                    copied_at_activation(record);
                 }
             }
             None => {
@@ -73,6 +74,14 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
         }
     }
     note_targets(ledger, evidence);
+}
+
+/// A `mirror` with a core log is copied in full, from its first leg, whenever it is activated: whose server restarted
+/// before that is told apart by nothing any more.
+fn copied_at_activation(record: &mut MirrorRecord) {
+    if record.kind == Kind::Mirror && record.log == LogKind::Core {
+        record.legs.values_mut().for_each(|known| known.registered = None);
+    }
 }
 
 /// A mirror that is gone while its VG is still seen was removed on purpose. A VG that is not seen proves nothing.
@@ -322,6 +331,9 @@ pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
     boot_id.clone_into(&mut ledger.boot_id);
     for record in ledger.mirrors.values_mut() {
         record.unseen |= ledger.mark == Mark::Left;
+        // Whatever was promised was flushed when it was closed: a restart after that has cost nothing.
+        let closed = record.legs.values_mut().filter(|leg| leg.trust == Trust::Trusted && ledger.mark == Mark::Closed);
+        closed.for_each(|leg| leg.registered = None);
         // dm event numbers begin anew.
         let notes = record.legs.values_mut().filter_map(|leg| leg.healthy.as_mut());
         notes.for_each(|note| note.event_nr = EARLIER_BOOT);
@@ -448,6 +460,19 @@ fn note_targets(ledger: &mut Ledger, evidence: Evidence<'_>) {
     for name in carrying {
         ledger.targets.entry(name).or_default().carries_leg = true;
     }
+}
+
+/// PVs of legs that a leg which differs may be mended from: those beyond doubt, or without any, those whose session was
+/// down, if one beside them was put back from an old image.
+pub fn sources<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> Vec<&'a PvUuid> {
+    let good: Vec<&PvUuid> = good_legs(record, mirror).collect();
+    if !good.is_empty() {
+        return good;
+    }
+    let live = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync) && leg.up());
+    let because = |leg: &&Leg, why: Cause| record.legs.get(&leg.pv).is_some_and(|l| cause(&l.trust) == Some(why));
+    let older = live().any(|leg| because(&leg, Cause::RolledBack));
+    live().filter(|leg| older && because(leg, Cause::SessionDown)).map(|leg| &leg.pv).collect()
 }
 
 /// PVs of a mirror whose legs may serve as a source: trusted, alive, and their device answers.

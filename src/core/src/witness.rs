@@ -5,7 +5,7 @@
 //! who failed (`facts/lab.md` B). `events` does not count writes: it can accuse, never acquit.
 
 use crate::ids::{PvUuid, VgUuid};
-use crate::ledger::{LegRecord, Loss};
+use crate::ledger::{LegRecord, Loss, VgRecord};
 use crate::observation::{LegProbe, ProbedIdentity, ProbedSuperblock, Superblock, VgText};
 use crate::snapshot::{Details, Value};
 use crate::topology::Place;
@@ -93,8 +93,7 @@ pub type Superblocks = BTreeMap<usize, ProbedSuperblock>;
 pub type Texts<'a> = BTreeMap<&'a PvUuid, &'a VgText>;
 
 /// What the VG metadata on a leg's own device says against it, beside that of the others. `Ok(true)`: it is older than it
-/// must be, which a power cut soon after a metadata write does as well as an old image. `last_stamp` is the number of the
-/// last stamp we began.
+/// must be, which a power cut soon after a metadata write does as well as an old image. `vg` says what we wrote last.
 ///
 /// # Errors
 /// The objection, when it tells another history.
@@ -103,7 +102,7 @@ pub fn history(
     texts: &Texts<'_>,
     others: &[&PvUuid],
     loss: &Loss,
-    last_stamp: u64,
+    vg: Option<&VgRecord>,
 ) -> Result<bool, Objection> {
     // No metadata on it (pvmetadatacopies 0) says nothing.
     let Some(own) = texts.get(pv) else { return Ok(false) };
@@ -119,6 +118,9 @@ pub fn history(
     if *own == newest {
         return Ok(false);
     }
+    let noted = vg.and_then(|vg| vg.noted);
+    let ours = noted.is_some_and(|noted| own.seqno == noted.seqno && own.stamps.last() == Some(&noted.stamp));
+    let last_stamp = vg.map_or(0, |vg| vg.stamp);
     let flagged = newest.missing.contains(pv);
     if others().any(|(other, _)| own.missing.contains(other)) {
         return Err(evidence("its metadata calls another leg missing"));
@@ -126,7 +128,7 @@ pub fn history(
     if own.stamps.last() > newest.stamps.last() && own.stamps.last().is_some_and(|stamp| *stamp > last_stamp) {
         return Err(evidence("it carries a stamp that is not ours"));
     }
-    if flagged && own.seqno >= loss.flagged.unwrap_or(newest.seqno) || own.seqno > newest.seqno {
+    if flagged && own.seqno >= loss.flagged.unwrap_or(newest.seqno) || own.seqno > newest.seqno && !ours {
         return Err(evidence("its metadata went on without the others"));
     }
     if own.seqno == newest.seqno && own.stamps != newest.stamps {
@@ -195,6 +197,12 @@ pub fn apart(superblocks: &Superblocks, one: usize, other: usize) -> Result<(), 
     Err(objection.with("other-events", b.events).with("other-failed-devices", b.failed_devices))
 }
 
+/// Whether one leg went on without another that knows nothing of it.
+pub fn outlived(superblocks: &Superblocks, whom: usize, by: usize) -> bool {
+    let (Ok(own), Ok(other)) = (found(superblocks, whom), found(superblocks, by)) else { return false };
+    accuses(other, whom) && !accuses(own, by)
+}
+
 /// Whether a table may be loaded while all legs are alive: nobody may accuse anybody.
 ///
 /// # Errors
@@ -250,6 +258,7 @@ fn accuses(superblock: &Superblock, leg: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Noted;
     use crate::observation::Registration;
 
     fn id(c: char) -> crate::ids::LvmUuid {
@@ -304,8 +313,10 @@ mod tests {
     fn metadata_tells_an_honest_loss_from_another_history() {
         let (a, b, vg) = (id('a'), id('b'), id('v'));
         let (flags_a, flags_b) = ([a.clone()], [b.clone()]);
+        let stamped = VgRecord { stamp: 3, noted: Some(Noted { stamp: 3, seqno: 9 }), forgotten: false };
         let judge = |survivor: VgText, returned: VgText, loss: Loss| {
-            history(&b, &Texts::from([(&a, &survivor), (&b, &returned)]), &[&a], &loss, 3).map_err(|o| o.hold)
+            let texts = Texts::from([(&a, &survivor), (&b, &returned)]);
+            history(&b, &texts, &[&a], &loss, Some(&stamped)).map_err(|o| o.hold)
         };
         let lost_at = |seqno, flagged| Loss { seqno: Some(seqno), flagged, ..Loss::default() };
         let table = [
@@ -315,6 +326,8 @@ mod tests {
             (text(&vg, 7, &[], &[2]), text(&vg, 7, &[], &[2]), lost_at(7, None), Ok(false)),
             // Less than it had: an old image, or a write that was still in its cache.
             (text(&vg, 8, &flags_b, &[3]), text(&vg, 6, &[], &[1]), lost_at(7, Some(8)), Ok(true)),
+            // The other one was rolled back: this one is as we left it.
+            (text(&vg, 8, &[], &[2]), text(&vg, 9, &[], &[3]), Loss::default(), Ok(false)),
             // Rolled back while everything was off (`facts/lab.md` C).
             (text(&vg, 8, &[], &[3]), text(&vg, 7, &[], &[2]), Loss::default(), Ok(true)),
             // As new as the metadata that calls it missing, or newer: it went on elsewhere.
@@ -332,7 +345,7 @@ mod tests {
         }
         let alone = text(&vg, 3, &[], &[]);
         assert_eq!(
-            history(&b, &Texts::from([(&b, &alone)]), &[&a], &Loss::default(), 0),
+            history(&b, &Texts::from([(&b, &alone)]), &[&a], &Loss::default(), None),
             Ok(false),
             "nobody to compare"
         );

@@ -84,6 +84,12 @@ impl Engine {
                     self.arbiter.fresh_start();
                 }
                 self.wants.sessions = sessions;
+                // What stands behind a new connection may be something else.
+                let connections: Vec<_> = self.targets.all.values().filter_map(|target| target.connection).collect();
+                if self.wants.connections != connections {
+                    self.world.distrust_report();
+                }
+                self.wants.connections = connections;
             }
             Input::Lvm(report) => {
                 self.wants.lvm_running = false;

@@ -263,11 +263,11 @@ fn repair_never_copies_from_a_leg_in_doubt() {
 fn rebuild_needs_a_live_leg_in_doubt_and_a_good_one() {
     Stand::new().doubt("r1", A, Stage::Mismatched).allows(&rebuild(A));
     Stand::new().dead(B).refuses(&rebuild(B), "not live");
-    Stand::new().refuses(&rebuild(B), "no other good leg");
+    Stand::new().refuses(&rebuild(B), "no better leg");
     Stand::new()
         .doubt("r1", A, Stage::Mismatched)
         .doubt("r1", B, Stage::Mismatched)
-        .refuses(&rebuild(B), "no other good");
+        .refuses(&rebuild(B), "no better");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::clock::SECOND;
 use super::truth_keeper::Actor;
 use super::volume::{Health, Live};
 use super::world::World;
+use mirrorkeeper_core::ledger::Mark;
 
 /// How long after one server went another one's restart may have cost what only the first one has: longer than any cache is
 /// held back.
@@ -149,6 +150,12 @@ impl World {
         self.daemon.ledger().and_then(|ledger| ledger.vgs.get(vg)).is_some_and(|vg| vg.forgotten)
     }
 
+    /// The service ended while it was open, or was told to leave it alone: nobody saw what became of it.
+    pub fn unwatched(&self, volume: usize) -> bool {
+        let left = self.daemon.ledger().is_some_and(|ledger| ledger.mark == Mark::Left);
+        !self.daemon.alive() && left || self.left_alone(volume)
+    }
+
     /// A person has taken one of its disks away, or its legs.
     pub fn by_hand(&self, volume: usize) -> bool {
         let luns = &self.vgs[self.volumes[volume].vg].luns;
@@ -159,7 +166,7 @@ impl World {
     /// Whether what a leg holds may be served although another leg has more: nobody can tell which, or a person's choice is
     /// being carried out.
     pub fn undecidable(&mut self, volume: usize) -> bool {
-        if self.volumes[volume].resolving.is_some() || self.left_alone(volume) {
+        if self.volumes[volume].resolving.is_some() || self.left_alone(volume) || self.doubled(volume) {
             return true;
         }
         let used = self.pvs_in_use(volume);
@@ -169,6 +176,12 @@ impl World {
         }
         self.fork_quietly(volume);
         true
+    }
+
+    /// Two LUNs of its VG carry one label.
+    fn doubled(&self, volume: usize) -> bool {
+        let labels = || self.vgs[self.volumes[volume].vg].luns.iter().map(|lun| self.luns[*lun].cached.label);
+        labels().enumerate().any(|(n, label)| labels().skip(n + 1).any(|other| other == label))
     }
 
     fn fork_quietly(&mut self, volume: usize) {

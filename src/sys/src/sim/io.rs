@@ -214,7 +214,13 @@ impl World {
                     for (block, id) in &self.volumes[volume].inflight {
                         self.luns[lun].cached.areas[lv].blocks[*block] = *id;
                     }
-                    self.volumes[volume].inflight_on |= 1 << leg;
+                    // The bits that tell of them went there first.
+                    let v = &mut self.volumes[volume];
+                    if v.legs[leg].health == Health::Alive {
+                        let lun = &mut self.luns[lun];
+                        (lun.cached.areas[lv].bitmap, lun.durable.areas[lv].bitmap) = (v.bitmap, v.bitmap);
+                    }
+                    v.inflight_on |= 1 << leg;
                     self.wrote(lun, 8 * count);
                     self.dirtied(lun);
                 }

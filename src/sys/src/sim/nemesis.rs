@@ -220,6 +220,8 @@ impl World {
                 sb.events += rise;
             }
             let history = History::of(&area.blocks);
+            // Nobody who was asked to look away can tell it from what this machine did at the end.
+            self.volumes[volume].unnoted |= self.unwatched(volume);
             // Whoever went on with the newest leg went on with the one history there is.
             if alone {
                 self.volumes[volume].truth = history;

@@ -17,6 +17,7 @@
 //! * *Held for a neighbour.* One held volume holds all on its PV. Two dead legs of three, a last leg whose device was taken
 //!   away, a disk that a person set offline, a dm mirror without a living leg, a restart within five minutes of another
 //!   loss: held, with evidence.
+//! * *Two devices call themselves the same PV*: LVM refuses the VG, and the daemon leaves it alone.
 //! * *A person's own command* (admin, `Resolve`) may choose, overwrite and fork.
 
 use super::clock::{Happening, SECOND};
@@ -126,6 +127,8 @@ impl World {
         for (block, id) in &v.inflight {
             v.truth.widen(*block, *id);
         }
+        let truth = v.truth;
+        v.lost.retain(|history| !history.within(&truth));
         v.excused = true;
     }
 
