@@ -24,6 +24,7 @@ use crate::words::{EventCode, Hold, Operation, Severity, UnmanagedReason};
 use crate::world::World;
 use crate::{boot, jobs::Jobs, safety, timeouts};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How the ledger file was found at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Engine {
     pub(crate) host: Host,
     pub(crate) settings: Settings,
     pub(crate) ledger: Ledger,
+    /// The ledger as the last turn left it.
+    ledger_before: Arc<Ledger>,
     pub(crate) targets: Targets,
     pub(crate) mirrors: BTreeMap<LvUuid, Mirror>,
     pub(crate) hurry: BTreeSet<LvUuid>,
@@ -146,6 +149,7 @@ impl Engine {
         Self {
             host,
             settings,
+            ledger_before: Arc::new(ledger.clone()),
             ledger,
             targets: Targets::default(),
             mirrors: BTreeMap::new(),
@@ -184,7 +188,6 @@ impl Engine {
         if let Some(effects) = self.nothing_new(now, &input) {
             return effects;
         }
-        let ledger_before = self.ledger.clone();
         let mut effects = Vec::new();
         let broken = self.absorb(now, input, &mut effects);
         self.judge(now, &broken);
@@ -203,11 +206,14 @@ impl Engine {
             self.wish_iscsi(now, &mut wishes);
             holds = self.plan(now, &mut wishes);
         }
-        if self.ledger != ledger_before {
-            self.ledger.generation = ledger_before.generation + 1;
+        if self.ledger != *self.ledger_before {
+            self.ledger.generation = self.ledger_before.generation + 1;
         }
         if self.start(now, wishes, &mut holds, &mut effects) {
             self.ledger.generation += 1;
+        }
+        if self.ledger != *self.ledger_before {
+            self.ledger_before = Arc::new(self.ledger.clone());
         }
         self.save(now, &mut effects);
         self.finish_stopping(&mut effects);
@@ -451,7 +457,7 @@ impl Engine {
         let due = self.saved.retry.is_none_or(|at| at <= now.mono);
         if self.ledger.generation != self.saved.generation && !self.saved.writing && due {
             self.saved.writing = true;
-            effects.push(Effect::Save(Box::new(self.ledger.clone())));
+            effects.push(Effect::Save(self.ledger_before.clone()));
         }
     }
 

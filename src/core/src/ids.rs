@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// Why a text is not the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,13 +25,17 @@ impl BadId {
     }
 }
 
-/// Groups of an LVM UUID as LVM prints them (lvm2 `lib/uuid/uuid.c`).
-const GROUPS: [usize; 7] = [6, 4, 4, 4, 4, 4, 6];
+/// Length of an LVM UUID as LVM prints it.
+const PRINTED: usize = 38;
 
-/// An LVM UUID in its printed form, `pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Where the dashes are: groups of 6, 4, 4, 4, 4, 4 and 6 characters (lvm2 `lib/uuid/uuid.c`).
+const DASHES: [usize; 6] = [6, 11, 16, 21, 26, 31];
+
+/// An LVM UUID in its printed form, `pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n`. Held in place: maps are keyed by it, and it is
+/// copied and compared all the time.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct LvmUuid(String);
+pub struct LvmUuid([u8; PRINTED]);
 
 impl LvmUuid {
     /// Accepts the printed form and the 32 characters used in dm uuids and on disk.
@@ -37,21 +43,17 @@ impl LvmUuid {
     /// # Errors
     /// When the text does not hold exactly 32 of LVM's UUID characters, or has its dashes elsewhere.
     pub fn parse(text: &str) -> Result<Self, BadId> {
-        let bare: String = text.chars().filter(|c| *c != '-').collect();
-        if bare.len() != 32 || !bare.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'!' || b == b'#') {
+        let mut bare = text.bytes().filter(|b| *b != b'-');
+        let mut printed = [b'-'; PRINTED];
+        for (_, place) in printed.iter_mut().enumerate().filter(|(i, _)| !DASHES.contains(i)) {
+            let known = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'!' | b'#');
+            let other = || BadId::new("LVM UUID", text, "not 32 characters of LVM's alphabet");
+            *place = bare.next().filter(known).ok_or_else(other)?;
+        }
+        if bare.next().is_some() {
             return Err(BadId::new("LVM UUID", text, "not 32 characters of LVM's alphabet"));
         }
-        let mut printed = String::with_capacity(38);
-        let mut rest = bare.as_str();
-        for (i, len) in GROUPS.iter().enumerate() {
-            let (head, tail) = rest.split_at(*len);
-            if i > 0 {
-                printed.push('-');
-            }
-            printed.push_str(head);
-            rest = tail;
-        }
-        if text.contains('-') && text != printed {
+        if text.contains('-') && text.as_bytes() != printed {
             return Err(BadId::new("LVM UUID", text, "dashes in the wrong places"));
         }
         Ok(Self(printed))
@@ -59,12 +61,15 @@ impl LvmUuid {
 
     /// The printed form.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Nothing but ASCII gets in.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// The 32 characters without dashes, as in dm uuids.
     pub fn compact(&self) -> String {
-        self.0.chars().filter(|c| *c != '-').collect()
+        let mut bare = String::with_capacity(PRINTED - DASHES.len());
+        bare.extend(self.as_str().split('-'));
+        bare
     }
 }
 
@@ -77,13 +82,19 @@ impl TryFrom<String> for LvmUuid {
 
 impl From<LvmUuid> for String {
     fn from(id: LvmUuid) -> Self {
-        id.0
+        id.as_str().to_owned()
     }
 }
 
 impl fmt::Display for LvmUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for LvmUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LvmUuid").field(&self.as_str()).finish()
     }
 }
 
@@ -94,15 +105,22 @@ pub type VgUuid = LvmUuid;
 /// UUID of a logical volume.
 pub type LvUuid = LvmUuid;
 
-/// An iSCSI target at one portal, the unit that open-iscsi logs in to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct TargetKey {
+/// An iSCSI target at one portal, the unit that open-iscsi logs in to. Shared, because every place that a disk is mentioned in
+/// carries one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetKey(Arc<TargetParts>);
+
+/// What a [`TargetKey`] is made of.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetParts {
     /// Target name, up to 223 bytes by RFC 7143 (longer ones are carried as they are).
     pub iqn: String,
     /// `addr:port`, IPv6 addresses in brackets. The configured (persistent) portal, not a redirect.
     pub portal: String,
     /// open-iscsi interface record, normally `default`.
     pub iface: String,
+    /// `IQN,ADDR:PORT`, with `,IFACE` appended unless it is `default`: the name used on the bus and in the ledger.
+    pub name: String,
 }
 
 impl TargetKey {
@@ -110,7 +128,9 @@ impl TargetKey {
     pub fn new(iqn: &str, addr: &str, port: u16, iface: &str) -> Self {
         let addr = addr.trim_start_matches('[').trim_end_matches(']');
         let portal = if addr.contains(':') { format!("[{addr}]:{port}") } else { format!("{addr}:{port}") };
-        Self { iqn: iqn.to_owned(), portal, iface: iface.to_owned() }
+        let suffix = if iface == "default" { String::new() } else { format!(",{iface}") };
+        let name = format!("{iqn},{portal}{suffix}");
+        Self(Arc::new(TargetParts { iqn: iqn.to_owned(), portal, iface: iface.to_owned(), name }))
     }
 
     /// The portal's address without its port: one storage server, unless the configuration says otherwise.
@@ -119,11 +139,24 @@ impl TargetKey {
     }
 }
 
-/// `IQN,ADDR:PORT`, with `,IFACE` appended unless it is `default`: the name used on the bus.
+impl Deref for TargetKey {
+    type Target = TargetParts;
+    fn deref(&self) -> &TargetParts {
+        &self.0
+    }
+}
+
+/// The name used on the bus.
 impl fmt::Display for TargetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{}", self.iqn, self.portal)?;
-        if self.iface == "default" { Ok(()) } else { write!(f, ",{}", self.iface) }
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Debug for TargetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (iqn, portal, iface) = (&self.iqn, &self.portal, &self.iface);
+        f.debug_struct("TargetKey").field("iqn", iqn).field("portal", portal).field("iface", iface).finish()
     }
 }
 

@@ -45,6 +45,9 @@ impl Events {
     }
 
     fn target(&mut self, key: &TargetKey, before: &TargetView, now: &TargetView) {
+        if (before.state, &before.last_error) == (now.state, &now.last_error) {
+            return;
+        }
         let object = || Object::Target(key.clone());
         let mut details = Details::from([("iqn", key.iqn.as_str().into()), ("portal", key.portal.as_str().into())]);
         details.extend(change(before.state.word(), now.state.word()));
@@ -75,7 +78,7 @@ impl Events {
         }
         let mut details = Details::from([("leg", now.pv.as_str().into())]);
         if let Some(target) = &now.target {
-            details.insert("target", target.to_string().into());
+            details.insert("target", target.name.as_str().into());
         }
         details.extend(change(was.state.word(), now.state.word()));
         let gone = |s| matches!(s, LegState::Failed | LegState::Missing);
@@ -94,24 +97,28 @@ impl Events {
         let object = || Object::Mirror(name.to_owned());
         // A mirror seen for the first time is compared with a good one, so that a bad start is told too.
         let was = before.map_or(MirrorState::Redundant, |b| b.state);
-        let mut details = Details::from([("mirror", name.into()), ("copies-in-sync", Value::U32(now.copies_in_sync))]);
-        details.extend(change(was.word(), now.state.word()));
-        details.insert("sync-ratio", Value::F64(now.ratio));
+        let details = || {
+            let copies = Value::U32(now.copies_in_sync);
+            let mut details = Details::from([("mirror", name.into()), ("copies-in-sync", copies)]);
+            details.extend(change(was.word(), now.state.word()));
+            details.insert("sync-ratio", Value::F64(now.ratio));
+            details
+        };
         if was != now.state && now.unmanaged.is_none() {
             if was == MirrorState::Resyncing && matches!(now.state, MirrorState::Verifying | MirrorState::Redundant) {
-                self.push(E::ResyncFinished, S::Info, object(), details.clone());
+                self.push(E::ResyncFinished, S::Info, object(), details());
             }
             match now.state {
-                MirrorState::Redundant => self.push(E::MirrorRedundant, S::Info, object(), details.clone()),
-                MirrorState::Degraded => self.push(E::MirrorDegraded, S::Error, object(), details.clone()),
-                MirrorState::Failed => self.push(E::MirrorFailed, S::Critical, object(), details.clone()),
-                MirrorState::Resyncing => self.push(E::ResyncStarted, S::Info, object(), details.clone()),
+                MirrorState::Redundant => self.push(E::MirrorRedundant, S::Info, object(), details()),
+                MirrorState::Degraded => self.push(E::MirrorDegraded, S::Error, object(), details()),
+                MirrorState::Failed => self.push(E::MirrorFailed, S::Critical, object(), details()),
+                MirrorState::Resyncing => self.push(E::ResyncStarted, S::Info, object(), details()),
                 _ => {}
             }
         }
         let checking = |m: &MirrorView| m.state == MirrorState::Verifying && m.action == Some(SyncAction::Check);
         if checking(now) && !before.is_some_and(checking) {
-            self.push(E::VerifyStarted, S::Info, object(), details);
+            self.push(E::VerifyStarted, S::Info, object(), details());
         }
         let hold = now.hold.filter(worth_telling);
         let held = before.and_then(|b| b.hold).filter(worth_telling);

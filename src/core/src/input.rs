@@ -6,6 +6,7 @@ use crate::observation::{KernelView, LvmView, NodeObs};
 use crate::op::{Op, OpResult};
 use crate::snapshot::Event;
 use crate::time::Mono;
+use std::sync::Arc;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,7 +176,7 @@ pub enum Effect {
     /// Carry out an operation.
     Start(OpId, Op),
     /// Put the ledger on disk.
-    Save(Box<Ledger>),
+    Save(Arc<Ledger>),
     /// Call again at that time.
     WakeAt(Mono),
     /// Tell everybody.

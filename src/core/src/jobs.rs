@@ -193,8 +193,13 @@ impl Jobs {
         self.all.values().filter(|job| job.ended.is_none()).map(|job| &job.view.object)
     }
 
-    /// As shown.
-    pub fn views(&self) -> BTreeMap<JobId, JobView> {
-        self.all.iter().map(|(id, job)| (*id, job.view.clone())).collect()
+    /// Brings what is shown up to date. Most jobs are over and stay as they are.
+    pub fn show(&self, shown: &mut BTreeMap<JobId, JobView>) {
+        shown.retain(|id, _| self.all.contains_key(id));
+        for (id, job) in &self.all {
+            if shown.get(id) != Some(&job.view) {
+                shown.insert(*id, job.view.clone());
+            }
+        }
     }
 }

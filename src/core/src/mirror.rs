@@ -31,16 +31,16 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     }
 }
 
-/// The newest metadata calls it a mirror of several legs while one alone is in use: somebody else wrote that metadata, and
-/// the next table made from it would copy its first leg over the one in use.
+/// One leg alone is in use, and the newest metadata names others: somebody else wrote it, and the next table made from it
+/// would copy its first leg over the one in use.
 fn rewritten(s: &Situation<'_>, mirror: &Mirror) -> Option<Objection> {
-    let legs = mirror.legs.iter().filter(|leg| leg.index.is_some()).count();
+    let serves = |leg: &Leg| leg.health == Some(LegHealth::InSync);
+    let other = mirror.legs.iter().any(|leg| leg.index.is_some() && !serves(leg));
+    let in_use = mirror.legs.iter().find(|leg| serves(leg))?;
     let chosen = s.record(mirror).is_some_and(|record| record.kept.is_some());
-    (s.reported && mirror.live == Live::Single && legs > 1 && !chosen).then(|| {
-        let why = "a single leg is in use, and the newest metadata describes a mirror of more";
-        let objection = Objection::new(Hold::SplitBrain, "reason", why);
-        let in_use = mirror.legs.iter().find(|leg| leg.health == Some(LegHealth::InSync));
-        in_use.map_or(objection.clone(), |leg| objection.with("leg", leg.pv.as_str()))
+    (s.reported && mirror.live == Live::Single && other && !chosen).then(|| {
+        let why = "a single leg is in use, and the newest metadata names another";
+        Objection::new(Hold::SplitBrain, "reason", why).with("leg", in_use.pv.as_str())
     })
 }
 
@@ -191,12 +191,12 @@ fn drop_leg(
 
 /// The next command towards taking a dropped leg back.
 fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection> {
-    if leg.missing {
-        return s.restore_missing(mirror, &leg.pv).map(|(op, _)| op);
-    }
     if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror, &leg.pv)) {
         let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", source.as_str()));
+    }
+    if leg.missing {
+        return s.restore_missing(mirror, &leg.pv).map(|(op, _)| op);
     }
     s.vg_complete(&mirror.vg.uuid)?;
     if let Some(other) = copying_to(s, &leg.pv) {

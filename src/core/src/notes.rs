@@ -109,11 +109,13 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
             }
             Trust::Trusted if matches!(probe.registration, Registration::Keys { .. }) => known.registered = ours,
             Trust::Trusted => {}
-            Trust::Suspect { cause, loss, stage, .. } if loss.continuity == Continuity::Unknown => {
-                loss.continuity = lived_on;
-                known.registered = known.registered.filter(|_| lived_on != Continuity::Broken);
+            Trust::Suspect { cause, loss, stage, .. } => {
+                if loss.continuity == Continuity::Unknown {
+                    loss.continuity = lived_on;
+                    known.registered = known.registered.filter(|_| lived_on != Continuity::Broken);
+                }
                 // It never failed and its server never stopped: nothing can be missing.
-                let away = *cause == Cause::SessionDown && lived_on == Continuity::Proven && !loss.older;
+                let away = *cause == Cause::SessionDown && loss.continuity == Continuity::Proven && !loss.older;
                 if away && leg.health == Some(LegHealth::InSync) {
                     if leg.write_mostly && !known.admin_write_mostly {
                         *stage = Stage::Verified;
@@ -122,7 +124,6 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
                     }
                 }
             }
-            Trust::Suspect { .. } => {}
         }
     }
 }

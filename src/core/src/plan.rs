@@ -400,13 +400,20 @@ impl ProbeRun {
         self.legs.iter().filter_map(|(pv, probe)| Some((pv, text_of(probe)?))).collect()
     }
 
+    /// The VG metadata on one device.
+    pub fn text(&self, pv: &PvUuid) -> Option<&VgText> {
+        text_of(self.legs.get(pv)?)
+    }
+
     /// The superblocks of one LV by leg position.
     pub fn superblocks(&self, mirror: &Mirror) -> Superblocks {
-        let of = |leg: &Leg| {
-            let position = self.order.get(&leg.pv)?.iter().position(|lv| *lv == mirror.lv.uuid)?;
-            Some((leg.index?, self.legs.get(&leg.pv)?.superblocks.get(position)?.clone()))
-        };
-        mirror.legs.iter().filter_map(of).collect()
+        mirror.legs.iter().filter_map(|leg| Some((leg.index?, self.superblock(mirror, leg)?.clone()))).collect()
+    }
+
+    /// The superblock of one leg.
+    pub fn superblock(&self, mirror: &Mirror, leg: &Leg) -> Option<&ProbedSuperblock> {
+        let position = self.order.get(&leg.pv)?.iter().position(|lv| *lv == mirror.lv.uuid)?;
+        self.legs.get(&leg.pv)?.superblocks.get(position)
     }
 }
 

@@ -197,7 +197,7 @@ impl Engine {
                 let unknown = || Refusal::NoSuchObject(format!("no target {target}"));
                 let known = self.targets.all.get_mut(&target).ok_or_else(unknown)?;
                 (known.next_attempt, known.attempts) = (None, 0);
-                if let Some(record) = self.ledger.targets.get_mut(&target.to_string()) {
+                if let Some(record) = self.ledger.targets.get_mut(&target.name) {
                     record.logged_out_in_boot = None;
                 }
                 if known.sid.is_none() && !self.targets.managed(&target, &self.ledger) {
@@ -236,7 +236,7 @@ impl Engine {
         let unknown = || Refusal::NoSuchObject(format!("no target {key}"));
         let target = self.targets.all.get(key).ok_or_else(unknown)?;
         let configured = target.node.as_ref().and_then(|n| n.replacement_timeout).and_then(|t| u32::try_from(t).ok());
-        let record = self.ledger.targets.entry(key.to_string()).or_default();
+        let record = self.ledger.targets.entry(key.name.clone()).or_default();
         if seconds == 0 {
             record.override_seconds = None;
         } else {

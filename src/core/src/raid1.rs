@@ -308,8 +308,8 @@ fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection
     let readable = survivors.iter().any(|leg| !leg.write_mostly) || survivors.iter().any(|leg| trusted(&leg));
     let doubtful = doubtful.or(survivors.first().filter(|_| !readable));
     if let Some(leg) = doubtful.or(survivors.first().filter(|_| !survivors.iter().any(|leg| serves(leg)))) {
-        let objection = Objection::new(Hold::UnverifiedOnly, "reason", "the leg in use is not proven itself");
-        return Err(objection.with("leg", leg.pv.as_str()));
+        let why = "the leg in use was not proven when it was left alone: each may have what the other lacks";
+        return Err(Objection::new(Hold::SplitBrain, "reason", why).with("leg", leg.pv.as_str()));
     }
     let proven = survivors.iter().any(|leg| trusted(&leg));
     let lacking = |leg: &&&Leg| !proven && trust::may_lack(case.record, &leg.pv, &case.leg.pv);

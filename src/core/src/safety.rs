@@ -91,7 +91,7 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let current = target.and_then(|t| t.recovery_tmo).ok_or("the session is not logged in")?;
             ensure(*seconds != Some(0), || "0 fails I/O at the first hiccup".into())?;
             let lower = seconds.is_some_and(|new| current.is_none_or(|old| new < old));
-            let fixed = s.ledger.targets.get(&key.to_string()).and_then(|record| record.override_seconds);
+            let fixed = s.ledger.targets.get(&key.name).and_then(|record| record.override_seconds);
             let asked = fixed.is_some() && fixed == *seconds;
             let sole = s
                 .mirrors

@@ -7,7 +7,7 @@
 use crate::ids::TargetKey;
 use crate::input::IscsiHint;
 use crate::ledger::{Connection, Ledger, MirrorRecord};
-use crate::observation::{KernelView, NodeObs, ProcessObs, ScsiState, SessionObs, SessionState, Startup};
+use crate::observation::{DiskObs, KernelView, NodeObs, ProcessObs, ScsiState, SessionObs, SessionState, Startup};
 use crate::op::OpResult;
 use crate::settings::Settings;
 use crate::time::{Mono, Now, Wall};
@@ -175,9 +175,8 @@ impl Targets {
         let bounce = self.iscsid_restarted.is_some_and(|at| now.mono.since(at) <= ISCSID_BOUNCE)
             && self.overrun.is_none_or(|at| now.mono.since(at) > ISCSID_BOUNCE);
         for (key, target) in &mut self.all {
-            let name = key.to_string();
             let session = kernel.sessions.iter().find(|s| s.target == *key);
-            let noted = ledger.targets.get(&name).and_then(|r| r.connection);
+            let noted = ledger.targets.get(&key.name).and_then(|r| r.connection);
             let connection = session.and_then(connection_of);
             if connection != noted {
                 target.away_since.get_or_insert(now.mono);
@@ -197,11 +196,11 @@ impl Targets {
             if session.is_none() && target.logout_answered {
                 target.logout_answered = false;
                 let boot = ledger.boot_id.clone();
-                ledger.targets.entry(name.clone()).or_default().logged_out_in_boot = Some(boot);
+                ledger.targets.entry(key.name.clone()).or_default().logged_out_in_boot = Some(boot);
             }
             target.follow(session, connection, first_login, now);
             if let Some(connection) = connection {
-                let record = ledger.targets.entry(name).or_default();
+                let record = ledger.targets.entry(key.name.clone()).or_default();
                 record.connection = Some(connection);
                 record.logged_out_in_boot = None;
                 (target.conn_error, target.away, target.away_since) = (false, false, None);
@@ -232,10 +231,11 @@ impl Targets {
 
     /// Whether every server of a mirror is away and was lost within seconds of the others.
     pub fn vanished_together(&self, mirror: &Mirror, record: Option<&MirrorRecord>) -> bool {
-        let known = |leg: &Leg| record.and_then(|r| r.legs.get(&leg.pv)?.target.clone());
+        let known = |leg: &Leg| record.and_then(|r| r.legs.get(&leg.pv)?.target.as_ref());
         let target = |leg: &Leg| {
-            let name = leg.place.as_ref().and_then(|p| p.target.as_ref()).map(ToString::to_string).or(known(leg))?;
-            self.all.iter().find(|(key, _)| key.to_string() == name).map(|(_, target)| target)
+            let here = leg.place.as_ref().and_then(|p| p.target.as_ref());
+            let name = here.map(|key| &key.name).or_else(|| known(leg))?;
+            self.all.iter().find(|(key, _)| key.name == *name).map(|(_, target)| target)
         };
         let lost = mirror.legs.iter().map(|leg| target(leg).filter(|t| t.state != TargetState::LoggedIn)?.lost_at());
         let lost: Option<Vec<Mono>> = lost.collect();
@@ -247,7 +247,7 @@ impl Targets {
     pub fn managed(&self, key: &TargetKey, ledger: &Ledger) -> bool {
         let startup = self.all.get(key).and_then(|t| t.node.as_ref()).map(|n| n.startup);
         matches!(startup, Some(Startup::Automatic | Startup::Onboot))
-            || (startup.is_some() && ledger.targets.get(&key.to_string()).is_some_and(|r| r.carries_leg))
+            || (startup.is_some() && ledger.targets.get(&key.name).is_some_and(|r| r.carries_leg))
     }
 
     /// Targets to log in to now. Only those with a node record can be.
@@ -257,7 +257,7 @@ impl Targets {
                 && !t.login_running
                 && t.next_attempt.is_none_or(|at| at <= now)
                 && self.managed(key, ledger)
-                && ledger.targets.get(&key.to_string()).is_none_or(|r| r.logged_out_in_boot.is_none())
+                && ledger.targets.get(&key.name).is_none_or(|r| r.logged_out_in_boot.is_none())
         });
         due.map(|(key, _)| key.clone()).collect()
     }
@@ -269,7 +269,7 @@ impl Targets {
         target.login_running = false;
         target.attempts += 1;
         let (first, longest) = settings.login_backoff;
-        let mut pause = pause(first, longest, target.attempts, &key.to_string());
+        let mut pause = pause(first, longest, target.attempts, &key.name);
         let state = match result {
             OpResult::Exit { code: 0 | 15, .. } => {
                 target.last_error.clear();
@@ -340,7 +340,9 @@ impl Target {
             SessionState::Other(_) => TargetState::Connecting,
         };
         self.change(state, now);
-        let up = state == TargetState::LoggedIn && session.disks.iter().all(|d| d.state == ScsiState::Running);
+        // One that was set offline stays so whatever the session does.
+        let works = |d: &DiskObs| matches!(d.state, ScsiState::Running | ScsiState::Offline);
+        let up = state == TargetState::LoggedIn && session.disks.iter().all(works);
         if !up {
             self.up_since = None;
         } else if self.up_since.is_none() || (self.connection.is_some() && self.connection != connection) {

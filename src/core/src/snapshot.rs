@@ -134,9 +134,9 @@ pub struct MirrorView {
     /// LVM UUID.
     pub uuid: String,
     /// `raid1`, `raid10`, `mirror`.
-    pub kind: String,
+    pub kind: &'static str,
     /// `bitmap`, `core`, `disk`.
-    pub log: String,
+    pub log: &'static str,
     /// Bytes.
     pub size: u64,
     /// State.

@@ -50,7 +50,7 @@ pub fn reasons<'a>(
         }
     }
     for (key, reason) in &mut reasons {
-        let fixed = ledger.targets.get(&key.to_string()).is_some_and(|r| r.override_seconds.is_some());
+        let fixed = ledger.targets.get(&key.name).is_some_and(|r| r.override_seconds.is_some());
         if fixed && *reason != TimeoutReason::Multipath {
             *reason = TimeoutReason::Override;
         }
@@ -88,8 +88,7 @@ pub fn adjust(
     for (key, reason) in reasons {
         let Some(target) = targets.all.get(key).filter(|t| t.state == TargetState::LoggedIn) else { continue };
         let (Some(sid), Some(current)) = (target.sid, target.recovery_tmo) else { continue };
-        let name = key.to_string();
-        let record = ledger.targets.entry(name).or_default();
+        let record = ledger.targets.entry(key.name.clone()).or_default();
         let configured = target.node.as_ref().and_then(|n| n.replacement_timeout).and_then(|t| u32::try_from(t).ok());
         let wanted = match reason {
             TimeoutReason::Override => {

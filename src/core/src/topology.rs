@@ -308,7 +308,7 @@ impl<'a> Join<'a> {
     fn stranger(&self, pv: &PvUuid) -> Option<PvLink> {
         let known = || self.ledger.mirrors.values().flat_map(|m| &m.legs);
         let target = known().find(|(uuid, _)| *uuid == pv)?.1.target.as_ref()?;
-        let session = self.kernel.sessions.iter().find(|s| s.target.to_string() == *target)?;
+        let session = self.kernel.sessions.iter().find(|s| s.target.name == *target)?;
         let taken: Vec<DevNo> =
             known().filter_map(|(uuid, _)| self.kernel.pv_links.get(uuid)).map(|link| link.dev).collect();
         let free = |d: &&DiskObs| !taken.contains(&d.dev) && !d.partitions.iter().any(|(_, p)| taken.contains(p));

@@ -105,11 +105,14 @@ fn adopt(mirror: &Mirror, evidence: Evidence<'_>) -> Option<MirrorRecord> {
 
 /// What is to be remembered of a mirror seen for the first time.
 pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
+    let in_sync = |leg: &Leg| leg.health == Some(LegHealth::InSync);
     let legs = mirror.legs.iter().map(|leg| {
         let mut record = trusted(leg);
+        // Being brought up to date by a copy that nobody saw begin; where all are, it is the first one.
+        let catching_up = leg.health == Some(LegHealth::Syncing) && mirror.legs.iter().any(in_sync);
         if failed(leg) {
             record.trust = suspect(Cause::FoundFailed, at);
-        } else if leg.write_mostly {
+        } else if catching_up || leg.write_mostly {
             // Ours or the administrator's, nobody knows: compared first, and the flag is left alone.
             record.trust = suspect(Cause::SessionDown, at);
         }
@@ -135,7 +138,7 @@ pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
 fn trusted(leg: &Leg) -> LegRecord {
     LegRecord {
         size: leg.place.as_ref().map_or(0, |p| p.size),
-        target: leg.place.as_ref().and_then(|p| p.target.as_ref()).map(ToString::to_string),
+        target: leg.place.as_ref().and_then(|p| p.target.as_ref()).map(|key| key.name.clone()),
         wwid: leg.place.as_ref().map_or_else(String::new, |p| p.wwid.clone()),
         healthy: None,
         registered: None,
@@ -322,7 +325,7 @@ fn void_notes(record: &mut MirrorRecord, mirror: &Mirror) {
 
 fn connection_broke(known: &LegRecord, leg: &Leg, broken: &BTreeSet<TargetKey>) -> bool {
     let here = leg.place.as_ref().and_then(|p| p.target.as_ref());
-    broken.iter().any(|key| here == Some(key) || known.target.as_deref() == Some(key.to_string().as_str()))
+    broken.iter().any(|key| here == Some(key) || known.target.as_ref() == Some(&key.name))
 }
 
 /// A new boot: what is noted about connections and sessions is void, and core-log mirrors will have been copied anew.
@@ -420,7 +423,7 @@ fn note_health(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_
         if known.trust == Trust::Trusted && leg.health == Some(LegHealth::InSync) {
             known.size = place.size;
             known.wwid.clone_from(&place.wwid);
-            known.target = place.target.as_ref().map(ToString::to_string);
+            known.target = place.target.as_ref().map(|key| key.name.clone());
         }
         // While a leg is suspect the flags are ours; the command that releases it puts the administrator's back.
         if all_trusted && steady && mirror.reported {
@@ -450,15 +453,14 @@ fn note_incidents(record: &mut MirrorRecord, before: &[Option<Cause>], at: Wall)
 /// Remembers which targets carry legs.
 fn note_targets(ledger: &mut Ledger, evidence: Evidence<'_>) {
     let legs = evidence.mirrors.values().filter(|m| m.unmanaged.is_none()).flat_map(|m| &m.legs);
-    let seen: BTreeSet<String> =
-        legs.filter_map(|leg| leg.place.as_ref()?.target.as_ref()).map(ToString::to_string).collect();
-    let known = ledger.mirrors.values().flat_map(|m| m.legs.values()).filter_map(|leg| leg.target.clone());
-    let carrying: BTreeSet<String> = seen.into_iter().chain(known).collect();
+    let seen = legs.filter_map(|leg| leg.place.as_ref()?.target.as_ref()).map(|key| &key.name);
+    let known = ledger.mirrors.values().flat_map(|m| m.legs.values()).filter_map(|leg| leg.target.as_ref());
+    let carrying: BTreeSet<&String> = seen.chain(known).collect();
     for (name, record) in &mut ledger.targets {
         record.carries_leg = carrying.contains(name);
     }
     for name in carrying {
-        ledger.targets.entry(name).or_default().carries_leg = true;
+        ledger.targets.entry(name.clone()).or_default().carries_leg = true;
     }
 }
 

@@ -82,9 +82,9 @@ pub fn mirror_view(
     let (mismatches, last_check) = record.and_then(|r| r.last_check).unwrap_or_default();
     MirrorView {
         name: mirror.name.clone(),
-        uuid: mirror.lv.uuid.to_string(),
-        kind: mirror.kind.word().to_owned(),
-        log: mirror.log.word().to_owned(),
+        uuid: mirror.lv.uuid.as_str().to_owned(),
+        kind: mirror.kind.word(),
+        log: mirror.log.word(),
         size: mirror.size,
         state,
         copies_wanted: count(wanted),
@@ -152,8 +152,8 @@ fn leg_view(
     let state = leg_state(mirror, leg, known, hold);
     let details = evidence(s, mirror, known, leg);
     LegView {
-        pv: leg.pv.to_string(),
-        device: leg.place.as_ref().map_or_else(String::new, |p| format!("/dev/{}", p.name)),
+        pv: leg.pv.as_str().to_owned(),
+        device: leg.place.as_ref().map_or_else(String::new, |p| ["/dev/", &p.name].concat()),
         target: leg.place.as_ref().and_then(|p| p.target.clone()),
         state,
         ratio: match state {
@@ -197,11 +197,11 @@ fn evidence(s: &Situation<'_>, mirror: &Mirror, known: Option<&LegRecord>, leg: 
         details.insert("write-cache", place.write_cache.as_str().into());
     }
     if let Some(probe) = s.probes.get(&mirror.vg.uuid) {
-        if let Some(text) = probe.texts().get(&leg.pv) {
+        if let Some(text) = probe.text(&leg.pv) {
             details.insert("vg-seqno", number(text.seqno));
             details.extend(text.stamps.last().map(|stamp| ("stamp", Value::U64(*stamp))));
         }
-        let superblock = leg.index.and_then(|index| probe.superblocks(mirror).remove(&index));
+        let superblock = leg.index.and_then(|_| probe.superblock(mirror, leg));
         if let Some(crate::observation::ProbedSuperblock::Found(superblock)) = superblock {
             details.insert("events", superblock.events.into());
             details.insert("failed-devices", superblock.failed_devices.into());
@@ -264,7 +264,7 @@ pub fn target_view(s: &Situation<'_>, key: &TargetKey, target: &Target, reason: 
         state: target.state,
         since: target.since,
         sid: target.sid,
-        disks: target.disks.iter().map(|name| format!("/dev/{name}")).collect(),
+        disks: target.disks.iter().map(|name| ["/dev/", name].concat()).collect(),
         startup: target.node.as_ref().map(|n| n.startup),
         managed: s.targets.managed(key, s.ledger),
         replacement_timeout: timeout,

@@ -203,14 +203,14 @@ pub fn outlived(superblocks: &Superblocks, whom: usize, by: usize) -> bool {
     accuses(other, whom) && !accuses(own, by)
 }
 
-/// Whether a table may be loaded while all legs are alive: nobody may accuse anybody.
+/// Whether a table may be loaded over these legs: none of them may accuse another of them.
 ///
 /// # Errors
 /// The objection, when somebody does or a superblock is not what it should be.
 pub fn peaceful(superblocks: &Superblocks, legs: &[usize]) -> Result<(), Objection> {
     for &index in legs {
         let superblock = found(superblocks, index)?;
-        if superblock.failed_devices != 0 {
+        if legs.iter().any(|other| accuses(superblock, *other)) {
             let objection = Objection::new(Hold::SplitBrain, "failed-devices", superblock.failed_devices);
             return Err(objection.with("events", superblock.events));
         }

@@ -1,8 +1,8 @@
 //! Belief about the present: the last observation of each kind, and how fresh it is.
 
-use crate::ids::VgUuid;
+use crate::ids::{TargetKey, VgUuid};
 use crate::ledger::Ledger;
-use crate::observation::{DiskObs, DmTarget, KernelView, LvmView, ScsiState, SessionObs, VgObs};
+use crate::observation::{DiskObs, DmObs, DmTarget, KernelView, LvmView, ScsiState, SessionObs, VgObs};
 use std::collections::BTreeMap;
 
 /// Last observations.
@@ -16,21 +16,13 @@ pub struct World {
     pub vgs: BTreeMap<VgUuid, VgObs>,
     /// The report is newer than the last structural change.
     pub reported: bool,
-    structure: Structure,
-    asked_for: Option<Structure>,
+    asked_for: Option<KernelView>,
 }
-
-/// What the LVM report depends on. When this changes, the metadata may have.
-type Structure = Vec<String>;
 
 impl World {
     /// Takes in a kernel view.
     pub fn see_kernel(&mut self, kernel: KernelView) {
-        let structure = structure_of(&kernel);
-        if structure != self.structure {
-            self.reported = false;
-            self.structure = structure;
-        }
+        self.reported &= same_structure(&kernel, &self.kernel);
         (self.kernel, self.kernel_seen) = (kernel, true);
     }
 
@@ -51,12 +43,12 @@ impl World {
 
     /// The report is being made.
     pub fn ask_report(&mut self) {
-        self.asked_for = Some(self.structure.clone());
+        self.asked_for = Some(self.kernel.clone());
     }
 
     /// Takes in a report. A VG is believed to be gone only when every device it had is there and says nothing of it.
     pub fn see_report(&mut self, report: LvmView, ledger: &mut Ledger) {
-        self.reported = self.asked_for.take().is_some_and(|structure| structure == self.structure);
+        self.reported = self.asked_for.take().is_some_and(|then| same_structure(&then, &self.kernel));
         let known = if self.reported { self.vgs.values().collect() } else { Vec::new() };
         let gone: Vec<VgUuid> = known
             .into_iter()
@@ -81,32 +73,34 @@ impl World {
     }
 }
 
-fn structure_of(kernel: &KernelView) -> Structure {
-    let dm = kernel.dm.iter().map(|d| {
-        let targets: Vec<String> = d.targets.iter().map(shape).collect();
-        format!("dm {} {} {:?} {}", d.uuid, d.dev, d.deps, targets.join(";"))
-    });
-    let pvs = kernel.pv_links.iter().map(|(pv, link)| format!("pv {pv} {} {}", link.name, link.dev));
-    // A report made while a disk failed its I/O calls its PV missing. While one is blocked no report is made.
-    let there = |d: &DiskObs| matches!(d.state, ScsiState::Running | ScsiState::Blocked);
-    let disks = kernel
-        .sessions
-        .iter()
-        .flat_map(|s| s.disks.iter().map(move |d| format!("disk {} {} {} {}", s.target, d.name, there(d), d.size)));
-    dm.chain(pvs).chain(disks).collect()
+/// Whether two views agree on all that the LVM report depends on. When that changes, the metadata may have.
+fn same_structure(a: &KernelView, b: &KernelView) -> bool {
+    let tables = a.dm.len() == b.dm.len() && a.dm.iter().zip(&b.dm).all(|(a, b)| same_table(a, b));
+    tables && a.pv_links == b.pv_links && disks(a).eq(disks(b))
 }
 
-/// A target without its progress.
-fn shape(target: &DmTarget) -> String {
-    match target {
-        DmTarget::Raid { table, .. } => format!("{table:?}"),
-        DmTarget::Mirror { handle_errors, status } => {
-            format!("mirror {:?} {:?} {handle_errors}", status.legs, status.log)
+/// Disks by target and name; whether a report finds them, and their size.
+fn disks(view: &KernelView) -> impl Iterator<Item = (&TargetKey, &str, bool, u64)> {
+    // A report made while a disk failed its I/O calls its PV missing. While one is blocked no report is made.
+    let there = |d: &DiskObs| matches!(d.state, ScsiState::Running | ScsiState::Blocked);
+    view.sessions.iter().flat_map(move |s| s.disks.iter().map(move |d| (&s.target, d.name.as_str(), there(d), d.size)))
+}
+
+fn same_table(a: &DmObs, b: &DmObs) -> bool {
+    (&a.uuid, a.dev, &a.deps) == (&b.uuid, b.dev, &b.deps)
+        && a.targets.len() == b.targets.len()
+        && a.targets.iter().zip(&b.targets).all(|(a, b)| same_shape(a, b))
+}
+
+/// Whether two targets are the same, but for their progress.
+fn same_shape(a: &DmTarget, b: &DmTarget) -> bool {
+    match (a, b) {
+        (DmTarget::Raid { table: a, .. }, DmTarget::Raid { table: b, .. }) => a == b,
+        (DmTarget::Mirror { handle_errors: a, status: of_a }, DmTarget::Mirror { handle_errors: b, status: of_b }) => {
+            (a, &of_a.legs, &of_a.log) == (b, &of_b.legs, &of_b.log)
         }
-        DmTarget::Linear { dev, offset } => format!("linear {dev} {offset}"),
-        DmTarget::Error => "error".into(),
-        DmTarget::Other(kind) => kind.clone(),
-        DmTarget::Unreadable { kind, .. } => format!("unreadable {kind}"),
+        (DmTarget::Unreadable { kind: a, .. }, DmTarget::Unreadable { kind: b, .. }) => a == b,
+        (a, b) => a == b,
     }
 }
 

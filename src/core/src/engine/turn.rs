@@ -82,6 +82,7 @@ impl Engine {
                 // Servers came or went: whatever did not work before is worth another try.
                 if self.wants.sessions != sessions {
                     self.arbiter.fresh_start();
+                    self.wants.lvm_retry = None;
                 }
                 self.wants.sessions = sessions;
                 // What stands behind a new connection may be something else.
@@ -189,7 +190,8 @@ impl Engine {
             let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));
             mirror.is_some_and(|m| m.state != crate::words::MirrorState::Redundant)
         });
-        next.jobs = self.jobs.views();
+        next.jobs = std::mem::take(&mut self.snapshot.jobs);
+        self.jobs.show(&mut next.jobs);
         self.news.extend(incident::transitions(&self.snapshot, &next, now.wall));
         for mut event in self.news.drain(..) {
             event.at = now.wall;

@@ -24,8 +24,8 @@ pub(super) fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         let waited_for = |leg: &&Leg| {
             let known = record.legs.get(&leg.pv);
             let target = known.and_then(|known| known.target.as_ref());
-            let up = target
-                .is_none_or(|name| s.targets.all.iter().any(|(key, t)| key.to_string() == *name && t.sid.is_some()));
+            let up =
+                target.is_none_or(|name| s.targets.all.iter().any(|(key, t)| key.name == *name && t.sid.is_some()));
             leg.place.is_none() && up
         };
         if plan.holds.contains_key(&mirror.lv.uuid) {
@@ -74,7 +74,7 @@ pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String
     if !s.reported || s.blocked_device().is_some() || mirrors.iter().any(|m| m.suspended) {
         return None;
     }
-    let known = |m: &Mirror, leg: &Leg| s.record(m).and_then(|record| record.legs.get(&leg.pv)).cloned();
+    let known = |m: &Mirror, leg: &Leg| s.record(m).and_then(|record| record.legs.get(&leg.pv));
     let up = Leg::up;
     let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
     if let Some((m, leg)) =
@@ -91,7 +91,7 @@ pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String
     }
     let seqno = s.vgs.get(&vg.uuid).map(|vg| vg.seqno);
     let read = s.probes.get(&vg.uuid).and_then(|probe| probe.texts().values().map(|text| text.seqno).max());
-    let unflagged = |m: &Mirror, leg: &Leg| match known(m, leg).map(|known| known.trust) {
+    let unflagged = |m: &Mirror, leg: &Leg| match known(m, leg).map(|known| &known.trust) {
         Some(Trust::Suspect { cause: Cause::Lost, loss, .. }) => !up(leg) && loss.flagged.is_none(),
         _ => false,
     };

@@ -19,7 +19,7 @@ pub(super) fn kind_of(lv: &LvObs) -> Option<Kind> {
 
 /// The uuid device-mapper has for an LV.
 pub(super) fn dm_uuid(vg: &VgUuid, lv: &LvUuid) -> String {
-    format!("LVM-{}{}", vg.compact(), lv.compact())
+    ["LVM-", &vg.compact(), &lv.compact()].concat()
 }
 
 /// One leg by the metadata.

@@ -21,6 +21,7 @@ use mirrorkeeper_core::snapshot::{Event, MirrorView, TargetView};
 use mirrorkeeper_core::time::{Mono, Now, Wall};
 use mirrorkeeper_core::words::{EventCode, Hold, MirrorState};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Virtual time moves in such steps: small against every duration that matters.
 const QUANTUM: u64 = SECOND / 10;
@@ -46,7 +47,7 @@ enum Pending {
     Kernel,
     Lvm,
     Nodes,
-    Saved(Box<Ledger>),
+    Saved(Arc<Ledger>),
     Deadline(OpId),
     End(OpId, Op, Option<Fault>),
 }
@@ -228,7 +229,7 @@ impl Bench {
                 let generation = ledger.generation;
                 let result = if self.ledger_ok { Ok(()) } else { Err("read-only file system".to_owned()) };
                 if self.ledger_ok {
-                    self.ledger = Some(*ledger);
+                    self.ledger = Some((*ledger).clone());
                     self.unsaved &= run != self.run;
                 }
                 Input::LedgerSaved(generation, result)

@@ -2,6 +2,7 @@
 
 use crate::bench::Bench;
 use crate::bench::machine::{A, B, Machine};
+use mirrorkeeper_core::ids::TargetKey;
 use mirrorkeeper_core::input::{Command, Refusal, Reply};
 use mirrorkeeper_core::words::TimeoutReason;
 
@@ -101,8 +102,7 @@ fn a_fixed_value_out_of_range_or_for_nobody_is_refused() {
     let mut bench = Bench::settled(&["r1"], &[]);
     let too_long = bench.command(Command::SetReplacementTimeout { target: Machine::target(B), seconds: 86_401 });
     assert!(matches!(too_long, Err(Refusal::InvalidArgument(_))), "{too_long:?}");
-    let mut nobody = Machine::target(B);
-    nobody.iqn = "iqn.2024.x:nobody".into();
+    let nobody = TargetKey::new("iqn.2024.x:nobody", "10.0.0.2", 3260, "default");
     let unknown = bench.command(Command::SetReplacementTimeout { target: nobody, seconds: 30 });
     assert!(matches!(unknown, Err(Refusal::NoSuchObject(_))), "{unknown:?}");
 }

@@ -13,6 +13,7 @@ use mirrorkeeper_core::snapshot::{Event, Object, Snapshot, Value};
 use mirrorkeeper_core::time::{Mono, Now, Wall};
 use mirrorkeeper_core::words::EventCode;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Wall clock at the first boot.
 const EPOCH: u64 = 1_700_000_000 * SECOND;
@@ -23,7 +24,7 @@ pub enum File {
     /// None.
     Absent,
     /// As saved.
-    Good(Box<Ledger>),
+    Good(Arc<Ledger>),
     /// Half-written or scribbled over.
     Torn,
 }
@@ -46,7 +47,7 @@ pub struct Daemon {
     pub run: u32,
     /// The ledger file.
     pub file: File,
-    pub(super) writing: VecDeque<Box<Ledger>>,
+    pub(super) writing: VecDeque<Arc<Ledger>>,
     /// Generation that this run last asked to save.
     pub(super) asked_to_save: Option<u64>,
     pub(super) inputs: VecDeque<Input>,
@@ -157,7 +158,7 @@ impl World {
         }
         let found = match &self.daemon.file {
             File::Absent => LedgerFound::Absent,
-            File::Good(ledger) => LedgerFound::Good(ledger.clone()),
+            File::Good(ledger) => LedgerFound::Good(Box::new((**ledger).clone())),
             File::Torn => LedgerFound::Damaged("unexpected end of file".to_owned()),
         };
         self.note(|_| "# the daemon starts".to_owned());

@@ -166,7 +166,8 @@ impl World {
     /// Whether what a leg holds may be served although another leg has more: nobody can tell which, or a person's choice is
     /// being carried out.
     pub fn undecidable(&mut self, volume: usize) -> bool {
-        if self.volumes[volume].resolving.is_some() || self.left_alone(volume) || self.doubled(volume) {
+        let untouchable = self.doubled(volume) || self.partial(volume);
+        if self.volumes[volume].resolving.is_some() || self.left_alone(volume) || untouchable {
             return true;
         }
         let used = self.pvs_in_use(volume);
@@ -176,6 +177,14 @@ impl World {
         }
         self.fork_quietly(volume);
         true
+    }
+
+    /// LVM flags no leg of a raid1 while another one is missing. With two legs there is nobody else to read from then.
+    fn partial(&self, volume: usize) -> bool {
+        let v = &self.volumes[volume];
+        let Some(text) = self.merged(v.vg) else { return false };
+        let missing = self.missing(v.vg, &text);
+        v.legs.len() > 2 && v.legs.iter().any(|leg| missing >> leg.pv & 1 == 1)
     }
 
     /// Two LUNs of its VG carry one label.

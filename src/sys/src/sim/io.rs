@@ -63,6 +63,10 @@ impl World {
         v.event_nr += 1;
         self.note(|w| format!("  {}: leg {leg} dies", w.volumes[volume].names.full));
         self.excuse_two_dead(volume);
+        // Left alone before it was proven: it may lack what the dead one has, and goes on without it.
+        let v = &mut self.volumes[volume];
+        let unproven = v.alive().all(|leg| v.legs[leg].flag);
+        v.excused |= unproven;
         self.volumes[volume].unnoted |= !self.daemon.ledger_ok;
         self.queue.at(self.now + super::excuse::FLAGGED, Happening::Flagged { volume });
         let rise = self.rng.between(3, 5);

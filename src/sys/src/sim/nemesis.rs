@@ -220,8 +220,10 @@ impl World {
                 sb.events += rise;
             }
             let history = History::of(&area.blocks);
-            // Nobody who was asked to look away can tell it from what this machine did at the end.
-            self.volumes[volume].unnoted |= self.unwatched(volume);
+            // Who goes on with a leg that has everything loses nothing; and nobody who was asked to look away can tell it from
+            // what this machine did at the end.
+            let whole = truth.held_by(&self.luns[lun].cached.areas[n].blocks);
+            self.volumes[volume].unnoted |= whole || self.unwatched(volume);
             // Whoever went on with the newest leg went on with the one history there is.
             if alone {
                 self.volumes[volume].truth = history;

@@ -90,6 +90,12 @@ impl World {
                 });
             }
         }
+        let without =
+            (0..count).filter(|leg| !was_live && dropped >> leg & 1 == 1).map(|leg| self.volumes[volume].legs[leg].pv);
+        for pv in without.collect::<Vec<_>>() {
+            self.went_away(self.vgs[self.volumes[volume].vg].luns[pv], false);
+        }
+        self.excuse_two_dead(volume);
         self.volumes[volume].bitmap = bitmap;
         if targets != 0 {
             let part = if mask == ALL { FULL } else { FULL / 4 };
