@@ -3,6 +3,7 @@
 //! Success is never asked of the tool. If after an operation the plan is still the same operation, it did not work.
 
 use crate::ids::{OpId, TargetKey, VgUuid};
+use crate::name::Name;
 use crate::op::{Op, OpResult};
 use crate::session::pause;
 use crate::settings::Settings;
@@ -18,7 +19,7 @@ pub enum Slot {
     /// Its session.
     Target(TargetKey),
     /// Its SCSI device.
-    Disk(String),
+    Disk(Name),
     /// The iSCSI daemon.
     Iscsid,
 }

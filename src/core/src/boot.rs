@@ -141,6 +141,10 @@ fn choose<'a>(
         let why = "the service had ended while it was open; a leg may have been lost after that";
         return Err(Objection::new(Hold::NoHistory, "reason", why));
     }
+    if let Some((pv, _)) = record.legs.iter().find(|(_, known)| diverged(known)) {
+        let why = "it was used elsewhere, or its metadata told another history when it was read";
+        return Err(Objection::new(Hold::SplitBrain, "reason", why).with("leg", pv.as_str()));
+    }
     let mut good = Vec::new();
     let mut objection = None;
     for leg in &here {
@@ -197,12 +201,6 @@ fn credible(
         let objection = Objection::new(Hold::StaleLeg, "leg", leg.pv.as_str());
         return Err(objection.with("cause", cause.word()).with("stale-since", since.0));
     }
-    // Alone it is the newest history there is, wherever it was made; beside another one it has to be as it was left.
-    let alone = mirror.legs.iter().filter(|leg| leg.up()).count() < 2;
-    let whole = record.legs.values().all(|leg| leg.trust == Trust::Trusted);
-    if whole && !alone {
-        as_noted(mirror, leg, known, probe)?;
-    }
     let noted = s.ledger.vgs.get(&mirror.vg.uuid).and_then(|vg| vg.noted);
     match probe.texts().get(&leg.pv).zip(noted) {
         Some((text, noted)) if text.seqno < noted.seqno => {
@@ -219,40 +217,29 @@ pub fn there(record: &MirrorRecord, leg: &Leg) -> bool {
     leg.up() || (kept_out && leg.place.as_ref().is_some_and(|place| place.offline))
 }
 
-/// Whether the ledger allows to activate on a leg: trusted, or in doubt all alike, so that none is known to have missed what
-/// another has. A raid1 is compared afterwards; a `mirror` is copied from its first leg at once, so there nothing less than
-/// a proof will do.
+/// Whether the ledger allows to activate on a leg: trusted, or in doubt like all that are not known to have missed writes,
+/// so that none of them lacks what another has. A raid1 is compared afterwards; a `mirror` is copied from its first leg at
+/// once, so there nothing less than a proof will do, unless nobody else is left.
 pub fn believed(mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> bool {
-    let proof = mirror.kind != Kind::Mirror || all_proven(record);
-    let alike = all_away(record) && mirror.legs.iter().all(|leg| there(record, leg)) && proof;
-    let trusted = record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
-    trusted || alike || last_in_use(record, &leg.pv)
-}
-
-/// A leg whose session went last of all, when the others had been lost before: nobody is newer.
-fn last_in_use(record: &MirrorRecord, pv: &PvUuid) -> bool {
     let away = |known: &LegRecord| matches!(known.trust, Trust::Suspect { cause: Cause::SessionDown, .. });
-    let mut others = record.legs.iter().filter(|(other, _)| *other != pv);
-    record.legs.get(pv).is_some_and(away) && others.all(|(_, known)| !trust::may_serve(&known.trust))
+    let alike: Vec<(&PvUuid, &LegRecord)> = record.legs.iter().filter(|(_, l)| trust::may_serve(&l.trust)).collect();
+    let here = |pv: &PvUuid| mirror.leg(pv).is_some_and(|leg| there(record, leg));
+    match record.legs.get(&leg.pv) {
+        Some(known) if known.trust == Trust::Trusted => true,
+        Some(known) if away(known) => {
+            let proven = mirror.kind != Kind::Mirror || alike.len() == 1 || alike.iter().all(|(_, l)| lived_on(l));
+            proven && alike.iter().all(|(pv, l)| away(l) && here(pv))
+        }
+        _ => false,
+    }
 }
 
-fn all_proven(record: &MirrorRecord) -> bool {
-    let proven = |leg: &LegRecord| match &leg.trust {
-        Trust::Suspect { loss, .. } => loss.continuity == Continuity::Proven,
-        Trust::Trusted => true,
-    };
-    record.legs.values().all(proven)
+fn lived_on(known: &LegRecord) -> bool {
+    matches!(&known.trust, Trust::Suspect { loss, .. } if loss.continuity == Continuity::Proven)
 }
 
-fn all_away(record: &MirrorRecord) -> bool {
-    record.legs.values().all(|leg| matches!(leg.trust, Trust::Suspect { cause: Cause::SessionDown, .. }))
-}
-
-/// The superblock is as it was left: with more `events` the leg was activated elsewhere.
-fn as_noted(mirror: &Mirror, leg: &Leg, known: &LegRecord, probe: &ProbeRun) -> Result<(), Objection> {
-    let (Some(index), true) = (leg.index, mirror.kind != Kind::Mirror) else { return Ok(()) };
-    let loss = Loss { events: known.healthy.map(|note| note.events), ..Loss::default() };
-    witness::untouched(&probe.superblocks(mirror), index, &loss)
+fn diverged(known: &LegRecord) -> bool {
+    matches!(&known.trust, Trust::Suspect { cause, loss, .. } if loss.diverged && *cause != Cause::Condemned)
 }
 
 /// A leg that is not believed calls one failed that is: it went on without it.
@@ -325,7 +312,7 @@ pub fn let_in(s: &Situation<'_>, vg: &VgUuid, plan: &mut Plan) {
     let waits = |disk: &str| kept_out(s, vg).any(|(m, place)| place.disk == disk && coming(m));
     let free: Vec<&str> = disks.into_iter().filter(|disk| !waits(disk)).collect();
     for disk in free {
-        plan.propose(Some((Op::SetRunning { disk: disk.to_owned() }, "nothing is to be activated without it".into())));
+        plan.propose(Some((Op::SetRunning { disk: disk.into() }, "nothing is to be activated without it".into())));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::arbiter::{Arbiter, Refused, Slot};
 use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
 use crate::ledger::{Connection, Ledger, Mark, VERSION};
+use crate::name::Name;
 use crate::op::{LvRef, Op, OpResult};
 use crate::plan::{self, ProbeRun, Scrub, Situation};
 use crate::session::Targets;
@@ -226,7 +227,7 @@ impl Engine {
 
     fn join(&mut self) {
         self.mirrors = topology::join(&self.world.kernel, &self.world.vgs, &self.ledger);
-        let excluded = |m: &Mirror| self.settings.mirrors.get(&m.name).is_some_and(|policy| policy.exclude);
+        let excluded = |m: &Mirror| self.settings.mirrors.get(m.name.as_str()).is_some_and(|policy| policy.exclude);
         for mirror in self.mirrors.values_mut().filter(|m| excluded(m)) {
             mirror.unmanaged.get_or_insert(UnmanagedReason::Excluded);
         }
@@ -415,7 +416,7 @@ impl Engine {
 
     fn begin(&mut self, now: Now, op: Op, why: &str) -> Effect {
         let id = self.arbiter.start(&op, now.mono);
-        let names: Vec<String> = match &op {
+        let names: Vec<Name> = match &op {
             Op::Probe { vg, .. } => {
                 self.mirrors.values().filter(|m| m.vg.uuid == *vg).map(|m| m.name.clone()).collect()
             }

@@ -1,6 +1,7 @@
 //! What happened? Events come from comparing two read models, never from attempts: each is a transition that was seen.
 
 use crate::ids::TargetKey;
+use crate::name::Name;
 use crate::observation::SyncAction;
 use crate::snapshot::{Details, Event, LegView, MirrorView, Object, Snapshot, TargetView, Value};
 use crate::time::Wall;
@@ -72,7 +73,7 @@ impl Events {
         }
     }
 
-    fn leg(&mut self, mirror: &str, was: &LegView, now: &LegView) {
+    fn leg(&mut self, mirror: &Name, was: &LegView, now: &LegView) {
         if was.state == now.state {
             return;
         }
@@ -83,7 +84,7 @@ impl Events {
         details.extend(change(was.state.word(), now.state.word()));
         let gone = |s| matches!(s, LegState::Failed | LegState::Missing);
         let refused = |s| matches!(s, LegState::Stale | LegState::Foreign | LegState::Error);
-        let object = Object::Mirror(mirror.to_owned());
+        let object = Object::Mirror(mirror.clone());
         match (was.state, now.state) {
             (w, n) if gone(n) && !gone(w) => self.push(E::LegLost, S::Error, object, details),
             (_, n) if refused(n) => self.push(E::LegRejected, S::Critical, object, details),
@@ -93,13 +94,13 @@ impl Events {
         }
     }
 
-    fn mirror(&mut self, name: &str, before: Option<&MirrorView>, now: &MirrorView) {
-        let object = || Object::Mirror(name.to_owned());
+    fn mirror(&mut self, name: &Name, before: Option<&MirrorView>, now: &MirrorView) {
+        let object = || Object::Mirror(name.clone());
         // A mirror seen for the first time is compared with a good one, so that a bad start is told too.
         let was = before.map_or(MirrorState::Redundant, |b| b.state);
         let details = || {
             let copies = Value::U32(now.copies_in_sync);
-            let mut details = Details::from([("mirror", name.into()), ("copies-in-sync", copies)]);
+            let mut details = Details::from([("mirror", name.as_str().into()), ("copies-in-sync", copies)]);
             details.extend(change(was.word(), now.state.word()));
             details.insert("sync-ratio", Value::F64(now.ratio));
             details
@@ -125,7 +126,7 @@ impl Events {
         if hold != held {
             let details = |m: &MirrorView, hold: Hold| {
                 let mut details = m.hold_details.clone();
-                details.extend(Details::from([("mirror", name.into()), ("reason", hold.word().into())]));
+                details.extend(Details::from([("mirror", name.as_str().into()), ("reason", hold.word().into())]));
                 details
             };
             match (hold, held, before) {

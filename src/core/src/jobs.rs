@@ -1,6 +1,7 @@
 //! Jobs: what is being done for whom, step by step, for people to read. Nothing is decided here.
 
 use crate::ids::{JobId, OpId, TargetKey};
+use crate::name::Name;
 use crate::op::{Op, OpResult};
 use crate::snapshot::{JobView, MirrorView, Object, StepView, TargetView};
 use crate::time::{Mono, Now, Wall};
@@ -56,7 +57,7 @@ impl Jobs {
 
     /// Notes the start of an operation for mirrors or a target. A command that changes a mirror makes a job of its own
     /// where there is none; looking and logging in do not.
-    pub fn step(&mut self, id: OpId, op: &Op, why: &str, mirrors: &[String], now: Now) {
+    pub fn step(&mut self, id: OpId, op: &Op, why: &str, mirrors: &[Name], now: Now) {
         let mut jobs = Vec::new();
         for name in mirrors {
             let object = Object::Mirror(name.clone());
@@ -123,7 +124,7 @@ impl Jobs {
     /// Ends the jobs whose aim is reached or out of reach, by what is seen, and forgets old ones.
     pub fn settle(
         &mut self,
-        mirrors: &BTreeMap<String, MirrorView>,
+        mirrors: &BTreeMap<Name, MirrorView>,
         targets: &BTreeMap<TargetKey, TargetView>,
         kept: Duration,
         now: Now,
@@ -180,7 +181,7 @@ impl Jobs {
     }
 
     /// Names of the mirrors that somebody waits to see activated.
-    pub fn activations(&self) -> impl Iterator<Item = String> {
+    pub fn activations(&self) -> impl Iterator<Item = Name> {
         let open = self.all.values().filter(|job| job.ended.is_none() && job.view.operation == Operation::Activate);
         open.filter_map(|job| match &job.view.object {
             Object::Mirror(name) => Some(name.clone()),

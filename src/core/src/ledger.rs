@@ -5,6 +5,7 @@
 //! storage wait until the ledger that justifies them is on disk.
 
 use crate::ids::{LvUuid, PvUuid, VgUuid};
+use crate::name::Name;
 use crate::op::LogKind;
 use crate::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub struct Ledger {
     /// Rises with every save.
     pub generation: u64,
     /// Kernel boot in which it was written. What is noted about connections is worthless in another boot.
-    pub boot_id: String,
+    pub boot_id: Name,
     /// How the service ended, if it did.
     #[serde(default)]
     pub mark: Mark,
@@ -34,7 +35,7 @@ pub struct Ledger {
     /// Mirrors by LV UUID.
     pub mirrors: BTreeMap<LvUuid, MirrorRecord>,
     /// Targets by their name on the bus.
-    pub targets: BTreeMap<String, TargetRecord>,
+    pub targets: BTreeMap<Name, TargetRecord>,
 }
 
 impl Ledger {
@@ -43,7 +44,7 @@ impl Ledger {
         Self {
             version: VERSION,
             generation: 0,
-            boot_id: boot_id.to_owned(),
+            boot_id: boot_id.into(),
             mark: Mark::Running,
             vgs: BTreeMap::new(),
             mirrors: BTreeMap::new(),
@@ -94,7 +95,7 @@ pub struct Noted {
 #[serde(deny_unknown_fields)]
 pub struct MirrorRecord {
     /// `vg/lv` when last seen, for people reading the file.
-    pub name: String,
+    pub name: Name,
     /// Its VG.
     pub vg: VgUuid,
     /// `raid1`, `raid10` or `mirror`.
@@ -113,8 +114,8 @@ pub struct MirrorRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_check: Option<(u64, Wall)>,
     /// Boot in which it was last seen active. Once it was, whoever deactivates it means it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub active_in_boot: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub active_in_boot: Name,
     /// The leg that a person chose to keep. Until the others are copied anew from it, nothing casts doubt on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<PvUuid>,
@@ -171,11 +172,11 @@ pub struct LegRecord {
     /// Bytes of its device when it was last healthy. A returned device of another size is not the leg.
     pub size: u64,
     /// The device's own name (`wwid` in sysfs) when it was last healthy; empty if it has none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub wwid: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub wwid: Name,
     /// Target it was last seen on, by its name on the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
+    pub target: Option<Name>,
     /// Its superblock while it was healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<Healthy>,
@@ -344,7 +345,7 @@ pub struct TargetRecord {
     pub override_from: Option<u32>,
     /// The administrator logged out in this boot; left alone until asked or rebooted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub logged_out_in_boot: Option<String>,
+    pub logged_out_in_boot: Option<Name>,
 }
 
 /// One TCP connection of one session, within a boot.

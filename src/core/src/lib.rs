@@ -15,6 +15,7 @@ pub mod input;
 pub mod jobs;
 pub mod ledger;
 pub mod mirror;
+pub mod name;
 pub mod notes;
 pub mod observation;
 pub mod op;

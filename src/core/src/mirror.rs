@@ -36,9 +36,14 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 fn rewritten(s: &Situation<'_>, mirror: &Mirror) -> Option<Objection> {
     let serves = |leg: &Leg| leg.health == Some(LegHealth::InSync);
     let other = mirror.legs.iter().any(|leg| leg.index.is_some() && !serves(leg));
-    let in_use = mirror.legs.iter().find(|leg| serves(leg))?;
+    let single = s.reported && mirror.live == Live::Single;
+    let Some(in_use) = mirror.legs.iter().find(|leg| serves(leg)) else {
+        let why = "its last device is gone under it; unmount, deactivate and activate it";
+        let stranded = single && mirror.legs.iter().any(Leg::up);
+        return stranded.then(|| Objection::new(Hold::NeedsOperator, "reason", why));
+    };
     let chosen = s.record(mirror).is_some_and(|record| record.kept.is_some());
-    (s.reported && mirror.live == Live::Single && other && !chosen).then(|| {
+    (single && other && !chosen).then(|| {
         let why = "a single leg is in use, and the newest metadata names another";
         Objection::new(Hold::SplitBrain, "reason", why).with("leg", in_use.pv.as_str())
     })
@@ -191,6 +196,16 @@ fn drop_leg(
 
 /// The next command towards taking a dropped leg back.
 fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection> {
+    // A new leg starts the log anew: all that are there are copied from the first one.
+    let doubted = |leg: &&Leg| {
+        let known = s.record(mirror).and_then(|record| record.legs.get(&leg.pv));
+        let copied = |trust: &Trust| matches!(trust, Trust::Trusted | Trust::Suspect { stage: Stage::Mismatched, .. });
+        leg.index.is_some() && known.is_some_and(|known| !copied(&known.trust))
+    };
+    let in_lv = mirror.legs.iter().filter(|leg| leg.index.is_some()).count();
+    if let Some(other) = mirror.legs.iter().find(doubted).filter(|_| in_lv > 1) {
+        return Err(Objection::new(Hold::Queued, "behind", other.pv.as_str()));
+    }
     if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror, &leg.pv)) {
         let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", source.as_str()));
@@ -202,7 +217,7 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
     if let Some(other) = copying_to(s, &leg.pv) {
         return Err(Objection::new(Hold::Queued, "behind", other));
     }
-    let legs = u32::try_from(mirror.legs.iter().filter(|l| l.index.is_some()).count() + 1).unwrap_or(u32::MAX);
+    let legs = u32::try_from(in_lv + 1).unwrap_or(u32::MAX);
     let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
     Ok(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs })
 }

@@ -13,6 +13,7 @@ use crate::time::Wall;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust;
 use crate::witness;
+use crate::words::Hold;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was learnt about the devices in this run of the daemon.
@@ -60,6 +61,7 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
     let vg = ledger.vgs.get(reading.vg).cloned();
     for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
         let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
+        note_elsewhere(record, mirror, reading);
         for (pv, cause) in find_outdated(record, mirror, reading, vg.as_ref()) {
             let Some(known) = record.legs.get_mut(&pv) else { continue };
             trust::accuse(known, cause, None, None, reading.at);
@@ -173,6 +175,28 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
             match witness::history(pv, &texts, &alive, loss, vg) {
                 Ok(older) => loss.older |= older,
                 Err(_) => loss.diverged = true,
+            }
+        }
+    }
+}
+
+/// Legs of a mirror that is not in use here whose superblock changed since they were seen healthy last: they were used
+/// elsewhere. Not where nobody watched to the end.
+fn note_elsewhere(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) {
+    if mirror.live != Live::Inactive || mirror.kind == Kind::Mirror || record.unseen {
+        return;
+    }
+    let superblocks = reading.run.superblocks(mirror);
+    for leg in mirror.legs.iter().filter(|leg| leg.up()) {
+        let Some((known, index)) = record.legs.get_mut(&leg.pv).zip(leg.index) else { continue };
+        let loss = Loss { events: known.healthy.map(|note| note.events), ..Loss::default() };
+        if known.trust == Trust::Trusted
+            && let Err(objection) = witness::untouched(&superblocks, index, &loss)
+            && objection.hold == Hold::SplitBrain
+        {
+            trust::accuse(known, Cause::Lost, None, None, reading.at);
+            if let Trust::Suspect { loss, .. } = &mut known.trust {
+                loss.diverged = true;
             }
         }
     }

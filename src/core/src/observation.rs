@@ -4,6 +4,7 @@
 //! Formats: `facts/iscsi.md` 1 (sysfs), `facts/lvm.md` 1 (dm status) and 3 (report columns).
 
 use crate::ids::{DevNo, LvUuid, PvUuid, TargetKey, VgUuid};
+use crate::name::Name;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +31,7 @@ pub struct KernelView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PvLink {
     /// Kernel name, `sda`.
-    pub name: String,
+    pub name: Name,
     /// Its number.
     pub dev: DevNo,
 }
@@ -94,7 +95,7 @@ pub enum ScsiState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskObs {
     /// Kernel name, `sda`.
-    pub name: String,
+    pub name: Name,
     /// Device number.
     pub dev: DevNo,
     /// SCSI device state.
@@ -102,22 +103,22 @@ pub struct DiskObs {
     /// Capacity in bytes as the kernel believes it (stale until a rescan).
     pub size: u64,
     /// WWID as sysfs prints it, or empty.
-    pub wwid: String,
+    pub wwid: Name,
     /// Sectors of 512 bytes written since the device appeared.
     pub sectors_written: u64,
     /// Partitions: name and number.
     pub partitions: Vec<(String, DevNo)>,
     /// The kernel's word for its cache (`queue/write_cache`): `write back`, `write through`, empty if unknown.
-    pub write_cache: String,
+    pub write_cache: Name,
 }
 
 /// A device-mapper device with its live table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DmObs {
     /// Name, `vg0-r1`.
-    pub name: String,
+    pub name: Name,
     /// Uuid, `LVM-` + VG + LV [+ `-suffix`]; empty when none.
-    pub uuid: String,
+    pub uuid: Name,
     /// Number.
     pub dev: DevNo,
     /// Counts events of this device; restarts when it is made anew.
@@ -270,7 +271,7 @@ pub struct VgObs {
     /// UUID.
     pub uuid: VgUuid,
     /// Name; two VGs may share one.
-    pub name: String,
+    pub name: Name,
     /// Metadata sequence number.
     pub seqno: u64,
     /// Exported.
@@ -312,7 +313,7 @@ pub struct LvObs {
     /// UUID.
     pub uuid: LvUuid,
     /// Name without brackets.
-    pub name: String,
+    pub name: Name,
     /// Name of the LV it is part of, or empty.
     pub parent: String,
     /// `lv_role` words.
@@ -347,9 +348,9 @@ pub struct SegObs {
     /// `raid1`, `mirror`, `linear`, …
     pub segtype: String,
     /// Sub-LVs or PV paths in leg order, without `(extent)`.
-    pub devices: Vec<String>,
+    pub devices: Vec<Name>,
     /// Metadata sub-LVs in leg order.
-    pub metadata_devices: Vec<String>,
+    pub metadata_devices: Vec<Name>,
     /// `monitored`, `not monitored`, `pending`, … or empty.
     pub monitor: String,
 }

@@ -8,6 +8,7 @@ mod argv;
 pub use argv::pv_path;
 
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
+use crate::name::Name;
 use crate::observation::{LegProbe, Registration};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub struct VgRef {
     /// UUID.
     pub uuid: VgUuid,
     /// Name.
-    pub name: String,
+    pub name: Name,
 }
 
 /// An LV with the name LVM commands need.
@@ -27,7 +28,7 @@ pub struct LvRef {
     /// UUID.
     pub uuid: LvUuid,
     /// Name without the VG.
-    pub name: String,
+    pub name: Name,
 }
 
 /// Log kind of a `mirror` to be built.
@@ -59,12 +60,12 @@ pub struct ProbeTarget {
     /// The PV expected there.
     pub pv: PvUuid,
     /// Kernel name of the device to open, `sda`.
-    pub device: String,
+    pub device: Name,
     /// Bytes from the PV's data area to each superblock wanted (extent start × extent size).
     pub superblocks: Vec<u64>,
     /// Kernel name of the SCSI disk below it, whose registrations are read; empty for none.
     #[serde(default)]
-    pub disk: String,
+    pub disk: Name,
 }
 
 /// Prefix of our stamps among a VG's tags; a number follows.
@@ -73,7 +74,7 @@ pub const STAMP: &str = "mirrorkeeper.epoch.";
 /// The number of a stamp, if a VG tag is one. `07` is not: it could not be removed by its number.
 pub fn stamp_of(tag: &str) -> Option<u64> {
     let digits = tag.strip_prefix(STAMP)?;
-    digits.parse().ok().filter(|number: &u64| number.to_string() == digits)
+    digits.parse().ok().filter(|_| digits == "0" || !digits.starts_with(['0', '+']))
 }
 
 /// Something to do.
@@ -201,7 +202,7 @@ pub enum Op {
         /// VG on them.
         vg: VgUuid,
         /// Kernel names.
-        devices: Vec<String>,
+        devices: Vec<Name>,
     },
     /// Register a key with a disk's target, in a child (SPC persistent reservations: a registration, never a reservation,
     /// and not to survive a power loss). Found again after a return, it proves that the target did not restart.
@@ -209,7 +210,7 @@ pub enum Op {
         /// PV on it.
         pv: PvUuid,
         /// Kernel name.
-        disk: String,
+        disk: Name,
         /// The key.
         key: u64,
     },
@@ -218,7 +219,7 @@ pub enum Op {
         /// PV on it.
         pv: PvUuid,
         /// Kernel name.
-        disk: String,
+        disk: Name,
         /// The key.
         key: u64,
     },
@@ -278,22 +279,22 @@ pub enum Op {
     /// Have the kernel read a disk's capacity again.
     Rescan {
         /// Kernel name, `sda`.
-        disk: String,
+        disk: Name,
     },
     /// Have udev look at a disk again: a LUN whose content was put right raises no event.
     Announce {
         /// Kernel name, `sda`.
-        disk: String,
+        disk: Name,
     },
     /// Make a disk fail its I/O at once: keeps an ambiguous leg out.
     SetOffline {
         /// Kernel name, `sda`.
-        disk: String,
+        disk: Name,
     },
     /// Let a disk answer again that we had set offline.
     SetRunning {
         /// Kernel name, `sda`.
-        disk: String,
+        disk: Name,
     },
     /// Start iscsid.
     StartIscsid,

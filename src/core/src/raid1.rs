@@ -224,7 +224,9 @@ fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
         _ if busy => Need::Patience,
         (Some(LegHealth::Dead), _) => Need::Quarantine,
         (Some(LegHealth::InSync), _) if !steady => Need::Patience,
-        (Some(LegHealth::InSync), Stage::Unverified) if !case.leg.write_mostly && has_other_good(case) => {
+        (Some(LegHealth::InSync), Stage::Unverified | Stage::Mismatched)
+            if !case.leg.write_mostly && has_other_good(case) =>
+        {
             Need::Quarantine
         }
         (Some(LegHealth::InSync), Stage::Unverified) => Need::Check,
@@ -334,6 +336,13 @@ fn mend(case: &Case<'_>) -> Result<(Op, String), Objection> {
     let lowest_good = good.iter().copied().filter_map(index).min();
     let lowest_suspect = case.record.legs.keys().filter(|pv| !good.contains(pv)).filter_map(index).min();
     let (vg, lv, pv) = (case.mirror.vg.clone(), case.mirror.lv.clone(), case.leg.pv.clone());
+    // A full copy comes from any leg that reads may come from.
+    let readable = |leg: &&Leg| leg.health == Some(LegHealth::InSync) && !leg.write_mostly;
+    let others = case.mirror.legs.iter().filter(|leg| leg.pv != case.leg.pv);
+    let doubtful = others.filter(readable).find(|leg| !good.contains(&&leg.pv));
+    if let Some(leg) = doubtful.filter(|_| !good.is_empty()) {
+        return Err(Objection::new(Hold::Queued, "behind", leg.pv.as_str()));
+    }
     match (lowest_good, lowest_suspect) {
         (None, _) => Err(Objection::new(Hold::NoHistory, "reason", "legs differ and none is proven right")),
         (Some(good), Some(bad)) if good < bad => {

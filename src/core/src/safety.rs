@@ -188,7 +188,10 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             let sources = sources(record, mirror);
             ensure(!sources.is_empty() && !sources.contains(&pv), || {
                 format!("{} has no better leg than {pv}", mirror.name)
-            })
+            })?;
+            let doubtful = |leg: &&Leg| leg.pv != *pv && !leg.write_mostly && !sources.contains(&&leg.pv);
+            let source = mirror.legs.iter().find(doubtful);
+            source.map_or(Ok(()), |leg| Err(format!("{} could be copied from {}, which is in doubt", mirror.name, leg.pv)))
         }
         Op::Resume { .. } => ensure(mirror.suspended, || format!("{} is not suspended", mirror.name)),
         Op::ReaddLeg { vg, pv, .. } => {

@@ -7,6 +7,7 @@
 use crate::ids::TargetKey;
 use crate::input::IscsiHint;
 use crate::ledger::{Connection, Ledger, MirrorRecord};
+use crate::name::Name;
 use crate::observation::{DiskObs, KernelView, NodeObs, ProcessObs, ScsiState, SessionObs, SessionState, Startup};
 use crate::op::OpResult;
 use crate::settings::Settings;
@@ -43,7 +44,7 @@ pub struct Target {
     /// In force: `None` without a session, `Some(None)` = `off`.
     pub recovery_tmo: Option<Option<u32>>,
     /// Kernel names of its disks.
-    pub disks: Vec<String>,
+    pub disks: Vec<Name>,
     /// Its node record.
     pub node: Option<NodeObs>,
     /// Since when the session is logged in with all its disks running, without a break.

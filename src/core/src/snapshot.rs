@@ -2,6 +2,7 @@
 //! Names and meanings are those of the D-Bus contract; this module knows no D-Bus types.
 
 use crate::ids::{JobId, TargetKey};
+use crate::name::Name;
 use crate::observation::{Startup, SyncAction};
 use crate::time::Wall;
 use crate::words::{
@@ -69,7 +70,7 @@ pub enum Object {
     /// A target, by its name on the bus.
     Target(TargetKey),
     /// A mirror, by its name on the bus (`vg/lv`).
-    Mirror(String),
+    Mirror(Name),
     /// A job.
     Job(JobId),
 }
@@ -82,7 +83,7 @@ pub struct Snapshot {
     /// Targets.
     pub targets: BTreeMap<TargetKey, TargetView>,
     /// Mirrors by name.
-    pub mirrors: BTreeMap<String, MirrorView>,
+    pub mirrors: BTreeMap<Name, MirrorView>,
     /// Jobs of the last minutes.
     pub jobs: BTreeMap<JobId, JobView>,
 }
@@ -130,7 +131,7 @@ pub struct TargetView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorView {
     /// `vg/lv`.
-    pub name: String,
+    pub name: Name,
     /// LVM UUID.
     pub uuid: String,
     /// `raid1`, `raid10`, `mirror`.

@@ -6,6 +6,7 @@
 
 use crate::ids::{PvUuid, VgUuid};
 use crate::ledger::{Cause, Noted, Trust};
+use crate::name::Name;
 use crate::observation::{LegHealth, VgObs};
 use crate::op::{Op, VgRef, stamp_of};
 use crate::plan::{Plan, Situation};
@@ -108,9 +109,9 @@ fn flagged(s: &Situation<'_>, mirror: &Mirror, pv: &PvUuid) -> bool {
 }
 
 /// Every device with a PV of these mirrors that answers.
-pub fn devices(mirrors: &[&Mirror]) -> Vec<String> {
+pub fn devices(mirrors: &[&Mirror]) -> Vec<Name> {
     let legs = mirrors.iter().flat_map(|m| &m.legs).filter(|leg| leg.up());
-    let names: BTreeSet<String> = legs.filter_map(|leg| leg.place.as_ref()).map(|place| place.name.clone()).collect();
+    let names: BTreeSet<Name> = legs.filter_map(|leg| leg.place.as_ref()).map(|place| place.name.clone()).collect();
     names.into_iter().collect()
 }
 

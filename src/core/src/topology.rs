@@ -7,6 +7,7 @@ mod parts;
 
 use crate::ids::{DevNo, LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{Kind, Ledger, MirrorRecord};
+use crate::name::Name;
 use crate::observation::{
     DiskObs, DmObs, DmTarget, KernelView, LegHealth, LvObs, PvLink, PvObs, RaidStatus, ScsiState, SessionState,
     SyncAction, VgObs,
@@ -20,17 +21,17 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Kernel name of the device that holds the PV (`sda`, `sda1`, `dm-3`).
-    pub name: String,
+    pub name: Name,
     /// Its number.
     pub dev: DevNo,
     /// The SCSI disk below it; equal to `name` for a whole disk. Empty for a device that is on no iSCSI session.
-    pub disk: String,
+    pub disk: Name,
     /// Capacity of that disk in bytes.
     pub size: u64,
     /// That disk's own name, empty if it has none.
-    pub wwid: String,
+    pub wwid: Name,
     /// The kernel's word for that disk's cache.
-    pub write_cache: String,
+    pub write_cache: Name,
     /// Sectors written to that disk so far.
     pub sectors_written: u64,
     /// The target, for an iSCSI disk.
@@ -94,7 +95,7 @@ pub enum Live {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// Name on the bus.
-    pub name: String,
+    pub name: Name,
     /// Its VG.
     pub vg: VgRef,
     /// Itself.
@@ -165,7 +166,7 @@ impl Mirror {
 
 /// Every mirror there is or was, by LV UUID.
 pub fn join(kernel: &KernelView, vgs: &BTreeMap<VgUuid, VgObs>, ledger: &Ledger) -> BTreeMap<LvUuid, Mirror> {
-    let join = Join::new(kernel, ledger);
+    let join = Join { kernel, ledger };
     let mut mirrors = BTreeMap::new();
     for vg in vgs.values() {
         let twin = vgs.values().any(|other| other.name == vg.name && other.uuid != vg.uuid);
@@ -187,24 +188,23 @@ pub fn join(kernel: &KernelView, vgs: &BTreeMap<VgUuid, VgObs>, ledger: &Ledger)
 struct Join<'a> {
     kernel: &'a KernelView,
     ledger: &'a Ledger,
-    dm_by_uuid: BTreeMap<&'a str, &'a DmObs>,
-    dm_by_dev: BTreeMap<DevNo, &'a DmObs>,
 }
 
 impl<'a> Join<'a> {
-    fn new(kernel: &'a KernelView, ledger: &'a Ledger) -> Self {
-        Self {
-            kernel,
-            ledger,
-            dm_by_uuid: kernel.dm.iter().map(|d| (d.uuid.as_str(), d)).collect(),
-            dm_by_dev: kernel.dm.iter().map(|d| (d.dev, d)).collect(),
-        }
+    // A search costs less than an index that is thrown away after some dozen look-ups.
+    fn device(&self, vg: &VgUuid, lv: &LvUuid) -> Option<&'a DmObs> {
+        let uuid = dm_uuid(vg, lv);
+        self.kernel.dm.iter().rev().find(|d| d.uuid == *uuid)
+    }
+
+    fn device_at(&self, dev: DevNo) -> Option<&'a DmObs> {
+        self.kernel.dm.iter().rev().find(|d| d.dev == dev)
     }
 
     fn reported(&self, vg: &VgObs, lv: &LvObs, record: Option<&MirrorRecord>, twin: bool) -> Option<Mirror> {
         let kind = kind_of(lv).or_else(|| record.map(|r| r.kind))?;
         let layout = layout(vg, lv);
-        let device = self.dm_by_uuid.get(dm_uuid(&vg.uuid, &lv.uuid).as_str()).copied();
+        let device = self.device(&vg.uuid, &lv.uuid);
         let mut legs: Vec<Leg> = layout
             .iter()
             .flatten()
@@ -217,7 +217,7 @@ impl<'a> Join<'a> {
                 legs.push(Leg { place: self.place(pv), missing, ..Leg::absent(pv) });
             }
         }
-        let log_lv = vg.lvs.iter().find(|l| !lv.mirror_log.is_empty() && l.name == lv.mirror_log);
+        let log_lv = vg.lvs.iter().find(|l| !lv.mirror_log.is_empty() && l.name == *lv.mirror_log);
         let log_pv = log_lv.and_then(|l| l.extents.first()).map(|run| run.pv.clone());
         let log = match kind {
             Kind::Mirror if log_pv.is_some() => LogKind::Disk,
@@ -232,7 +232,7 @@ impl<'a> Join<'a> {
         let forgotten = self.ledger.vgs.get(&vg.uuid).is_some_and(|vg| vg.forgotten);
         let forgotten = forgotten.then_some(UnmanagedReason::Forgotten);
         Some(Mirror {
-            name: if twin { format!("{}/{}", vg.uuid, lv.name) } else { format!("{}/{}", vg.name, lv.name) },
+            name: full_name(if twin { vg.uuid.as_str() } else { &vg.name }, &lv.name, record),
             vg: VgRef { uuid: vg.uuid.clone(), name: vg.name.clone() },
             lv: LvRef { uuid: lv.uuid.clone(), name: lv.name.clone() },
             kind,
@@ -257,7 +257,7 @@ impl<'a> Join<'a> {
 
     /// A mirror whose VG LVM cannot see now (every server gone, or no report yet).
     fn remembered(&self, uuid: &LvUuid, record: &MirrorRecord) -> Mirror {
-        let device = self.dm_by_uuid.get(dm_uuid(&record.vg, uuid).as_str()).copied();
+        let device = self.device(&record.vg, uuid);
         let legs = record.legs.keys().map(|pv| {
             let place = self.place(pv);
             // Which letter is whose cannot be told without the metadata but through the device below the image.
@@ -269,8 +269,8 @@ impl<'a> Join<'a> {
         let (vg, lv) = record.name.rsplit_once('/').unwrap_or(("", &record.name));
         Mirror {
             name: record.name.clone(),
-            vg: VgRef { uuid: record.vg.clone(), name: vg.to_owned() },
-            lv: LvRef { uuid: uuid.clone(), name: lv.to_owned() },
+            vg: VgRef { uuid: record.vg.clone(), name: vg.into() },
+            lv: LvRef { uuid: uuid.clone(), name: lv.into() },
             kind: record.kind,
             log: record.log,
             log_pv: record.log_pv.clone(),
@@ -332,17 +332,19 @@ impl<'a> Join<'a> {
         let mut dev = link.dev;
         // A PV may lie on a map on a map; eight levels are more than anybody builds.
         for _ in 0..8 {
-            let Some(map) = self.dm_by_dev.get(&dev) else { break };
+            let Some(map) = self.device_at(dev) else { break };
             multipath |= map.uuid.starts_with("mpath-");
             dev = *map.deps.first()?;
         }
-        let mut place = Place {
+        let holds = |d: &&DiskObs| d.dev == dev || d.partitions.iter().any(|(_, p)| *p == dev);
+        let mut disks = self.kernel.sessions.iter().rev().filter_map(|s| Some((s, s.disks.iter().find(holds)?)));
+        let place = Place {
             name: link.name.clone(),
             dev: link.dev,
-            disk: String::new(),
+            disk: Name::default(),
             size: 0,
-            wwid: String::new(),
-            write_cache: String::new(),
+            wwid: Name::default(),
+            write_cache: Name::default(),
             sectors_written: 0,
             target: None,
             up: true,
@@ -351,25 +353,23 @@ impl<'a> Join<'a> {
             multipath,
             linked: self.kernel.pv_links.contains_key(pv),
         };
-        for session in &self.kernel.sessions {
-            let holds = |d: &&DiskObs| d.dev == dev || d.partitions.iter().any(|(_, p)| *p == dev);
-            if let Some(disk) = session.disks.iter().find(holds) {
-                place.disk.clone_from(&disk.name);
-                place.size = disk.size;
-                place.wwid.clone_from(&disk.wwid);
-                place.write_cache.clone_from(&disk.write_cache);
-                place.sectors_written = disk.sectors_written;
-                place.target = Some(session.target.clone());
-                place.up = disk.state == ScsiState::Running && session.state == SessionState::LoggedIn;
-                place.blocked = disk.state == ScsiState::Blocked;
-                place.offline = disk.state == ScsiState::Offline;
-            }
-        }
-        Some(place)
+        let Some((session, disk)) = disks.next() else { return Some(place) };
+        Some(Place {
+            disk: disk.name.clone(),
+            size: disk.size,
+            wwid: disk.wwid.clone(),
+            write_cache: disk.write_cache.clone(),
+            sectors_written: disk.sectors_written,
+            target: Some(session.target.clone()),
+            up: disk.state == ScsiState::Running && session.state == SessionState::LoggedIn,
+            blocked: disk.state == ScsiState::Blocked,
+            offline: disk.state == ScsiState::Offline,
+            ..place
+        })
     }
 
     fn suspended(&self, device: &DmObs) -> bool {
-        let below = device.deps.iter().filter_map(|dev| self.dm_by_dev.get(dev));
+        let below = device.deps.iter().filter_map(|dev| self.device_at(*dev));
         device.suspended || below.into_iter().any(|d| d.suspended)
     }
 
@@ -395,8 +395,14 @@ impl<'a> Join<'a> {
 
     /// Whether an image is, or lies on, a device.
     fn on(&self, image: DevNo, below: DevNo) -> bool {
-        image == below || self.dm_by_dev.get(&image).is_some_and(|d| d.deps.contains(&below))
+        image == below || self.device_at(image).is_some_and(|d| d.deps.contains(&below))
     }
+}
+
+/// `vg/lv`, which is most often what it was before.
+fn full_name(vg: &str, lv: &str, record: Option<&MirrorRecord>) -> Name {
+    let same = |r: &&MirrorRecord| r.name.strip_prefix(vg).and_then(|rest| rest.strip_prefix('/')) == Some(lv);
+    record.filter(same).map_or_else(|| format!("{vg}/{lv}").into(), |r| r.name.clone())
 }
 
 impl Leg {

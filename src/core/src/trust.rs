@@ -7,6 +7,7 @@ use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{
     Cause, Continuity, Healthy, INCIDENTS, Incident, Kind, Ledger, LegRecord, Loss, Mark, MirrorRecord, Stage, Trust,
 };
+use crate::name::Name;
 use crate::observation::{LegHealth, VgObs};
 use crate::op::{LogKind, stamp_of};
 use crate::resolve;
@@ -127,7 +128,7 @@ pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
         legs: legs.collect(),
         degraded_since: None,
         last_check: None,
-        active_in_boot: String::new(),
+        active_in_boot: Name::default(),
         kept: None,
         unseen: false,
         gated: false,
@@ -139,7 +140,7 @@ fn trusted(leg: &Leg) -> LegRecord {
     LegRecord {
         size: leg.place.as_ref().map_or(0, |p| p.size),
         target: leg.place.as_ref().and_then(|p| p.target.as_ref()).map(|key| key.name.clone()),
-        wwid: leg.place.as_ref().map_or_else(String::new, |p| p.wwid.clone()),
+        wwid: leg.place.as_ref().map_or_else(Name::default, |p| p.wwid.clone()),
         healthy: None,
         registered: None,
         kept_out: false,
@@ -331,7 +332,7 @@ fn connection_broke(known: &LegRecord, leg: &Leg, broken: &BTreeSet<TargetKey>) 
 /// A new boot: what is noted about connections and sessions is void, and core-log mirrors will have been copied anew.
 /// If the service had left open mirrors behind, nobody saw what happened to them afterwards.
 pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
-    boot_id.clone_into(&mut ledger.boot_id);
+    ledger.boot_id = boot_id.into();
     for record in ledger.mirrors.values_mut() {
         record.unseen |= ledger.mark == Mark::Left;
         // Whatever was promised was flushed when it was closed: a restart after that has cost nothing.
@@ -455,7 +456,7 @@ fn note_targets(ledger: &mut Ledger, evidence: Evidence<'_>) {
     let legs = evidence.mirrors.values().filter(|m| m.unmanaged.is_none()).flat_map(|m| &m.legs);
     let seen = legs.filter_map(|leg| leg.place.as_ref()?.target.as_ref()).map(|key| &key.name);
     let known = ledger.mirrors.values().flat_map(|m| m.legs.values()).filter_map(|leg| leg.target.as_ref());
-    let carrying: BTreeSet<&String> = seen.chain(known).collect();
+    let carrying: BTreeSet<&Name> = seen.chain(known).collect();
     for (name, record) in &mut ledger.targets {
         record.carries_leg = carrying.contains(name);
     }

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::ids::{LvUuid, TargetKey};
 use crate::input::{Effect, Input};
+use crate::name::Name;
 use crate::plan::ProbeRun;
 use crate::progress::SCRUB_UNSEEN;
 use crate::snapshot::{Details, Object, Snapshot};
@@ -182,7 +183,7 @@ impl Engine {
         if !self.outdated {
             self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
             // Asked for and given up: whoever still wants it asks again.
-            let open: BTreeSet<String> = self.jobs.activations().collect();
+            let open: BTreeSet<Name> = self.jobs.activations().collect();
             self.asked.retain(|uuid| self.mirrors.get(uuid).is_some_and(|m| open.contains(&m.name)));
         }
         let snapshot = &next;

@@ -8,7 +8,7 @@ impl Op {
     pub fn argv(&self) -> Option<Vec<String>> {
         let words: Vec<String> = match self {
             Self::RestoreMissing { vg, pv } => {
-                argv(["lvm", "vgextend", "--restoremissing"], [vg.name.clone(), pv_path(pv)])
+                argv(["lvm", "vgextend", "--restoremissing"], [vg.name.to_string(), pv_path(pv)])
             }
             Self::Quarantine { vg, pv, lvs, unflag } => argv(
                 ["lvm", "lvchange", "-y"],
@@ -49,11 +49,11 @@ impl Op {
             // two of them, since it finds the backup out of date; so the backup is kept up and only the archive spared.
             Self::Stamp { vg, add, drop } => argv(
                 ["lvm", "vgchange", "--config", "backup/archive=0"],
-                tags("--addtag", &[*add]).chain(tags("--deltag", drop)).chain([vg.name.clone()]),
+                tags("--addtag", &[*add]).chain(tags("--deltag", drop)).chain([vg.name.to_string()]),
             ),
             Self::Unstamp { vg, drop } => argv(
                 ["lvm", "vgchange", "--config", "backup/archive=0"],
-                tags("--deltag", drop).chain([vg.name.clone()]),
+                tags("--deltag", drop).chain([vg.name.to_string()]),
             ),
             Self::Activate { vg, lv, degraded } => {
                 let mode = if *degraded { "degraded" } else { "complete" };

@@ -16,7 +16,8 @@ pub(super) fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     let settled = |target: &crate::session::Target| {
         target.sid.is_none() || target.settled_at(s.settings).is_some_and(|at| at <= s.now.mono)
     };
-    if !s.reported || !plan.steps.is_empty() || !s.targets.all.values().all(settled) {
+    let looks = plan.steps.iter().all(|(op, _)| matches!(op, Op::Probe { .. }));
+    if !s.reported || !looks || !s.targets.all.values().all(settled) {
         return;
     }
     for mirror in mirrors.iter().filter(|m| m.live != Live::Inactive) {

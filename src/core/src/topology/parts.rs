@@ -3,6 +3,7 @@
 use super::{Live, Place};
 use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::ledger::Kind;
+use crate::name::Name;
 use crate::observation::{DmObs, DmTarget, LegHealth, LvObs, MirrorLog, VgObs};
 use crate::words::UnmanagedReason;
 
@@ -30,7 +31,7 @@ pub(super) struct LegLayout {
 
 /// The legs of an LV in order; `None` when a leg has no extents or spreads over several PVs.
 pub(super) fn layout(vg: &VgObs, lv: &LvObs) -> Option<Vec<LegLayout>> {
-    let by_name = |name: &String| vg.lvs.iter().find(|l| l.name == *name);
+    let by_name = |name: &Name| vg.lvs.iter().find(|l| l.name == *name);
     let one_pv = |l: &LvObs| {
         let first = l.extents.first()?;
         l.extents.iter().all(|run| run.pv == first.pv).then(|| first.clone())

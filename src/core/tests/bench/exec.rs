@@ -45,12 +45,12 @@ impl Machine {
             Op::Rescan { disk } => {
                 let sizes = [self.servers[A].size, self.servers[B].size];
                 for (session, size) in self.sessions.iter_mut().zip(sizes) {
-                    session.iter_mut().filter(|s| s.disk == *disk).for_each(|s| s.size = size);
+                    session.iter_mut().filter(|s| s.disk == **disk).for_each(|s| s.size = size);
                 }
                 OpResult::Wrote
             }
             Op::SetOffline { disk } => {
-                let session = self.sessions.iter_mut().flatten().find(|s| s.disk == *disk);
+                let session = self.sessions.iter_mut().flatten().find(|s| s.disk == **disk);
                 session.into_iter().for_each(|s| s.disk_state = ScsiState::Offline);
                 OpResult::Wrote
             }

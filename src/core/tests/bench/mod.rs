@@ -405,7 +405,7 @@ impl Bench {
     #[track_caller]
     pub fn mirror(&self, lv: &str) -> &MirrorView {
         let name = format!("vg0/{lv}");
-        self.engine.snapshot().mirrors.get(&name).unwrap_or_else(|| panic!("no {name}\n{}", self.story()))
+        self.engine.snapshot().mirrors.get(name.as_str()).unwrap_or_else(|| panic!("no {name}\n{}", self.story()))
     }
 
     /// The UUID of an LV.

@@ -4,6 +4,7 @@ use super::dm_mirror::{DmMirror, REGIONS};
 use super::machine::{A, B, Content, Machine, uuid};
 use super::raid::Raid;
 use mirrorkeeper_core::ids::{DevNo, LvmUuid, PvUuid};
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::*;
 use mirrorkeeper_core::op::ProbeTarget;
 use std::collections::BTreeSet;
@@ -19,14 +20,14 @@ impl Machine {
         let sessions = [A, B].into_iter().filter_map(|server| {
             let s = self.sessions[server].as_ref()?;
             let disk = DiskObs {
-                name: s.disk.clone(),
+                name: s.disk.as_str().into(),
                 dev: s.dev,
                 state: s.disk_state.clone(),
                 size: s.size,
-                wwid: String::new(),
+                wwid: Name::default(),
                 sectors_written: s.sectors,
                 partitions: Vec::new(),
-                write_cache: String::new(),
+                write_cache: Name::default(),
             };
             Some(SessionObs {
                 sid: s.sid,
@@ -41,7 +42,7 @@ impl Machine {
             // udev's link goes as soon as it sees that the PV is not there any more.
             let own = self.servers[server].content == Content::Own;
             let s = self.sessions[server].as_ref().filter(|s| s.linked && own)?;
-            Some((Self::pv(server), PvLink { name: s.disk.clone(), dev: s.dev }))
+            Some((Self::pv(server), PvLink { name: s.disk.as_str().into(), dev: s.dev }))
         });
         let mut dm = Vec::new();
         for (n, raid) in (0..).zip(&self.raids).filter(|(_, r)| r.active) {
@@ -117,7 +118,7 @@ impl Machine {
     pub fn probe(&self, target: &ProbeTarget) -> LegProbe {
         let place = [A, B].into_iter().find(|server| {
             let session = self.sessions[*server].as_ref();
-            session.is_some_and(|s| s.disk == target.device) && self.paths().dev(*server).is_some()
+            session.is_some_and(|s| s.disk == *target.device) && self.paths().dev(*server).is_some()
         });
         let Some(server) = place else {
             let identity = ProbedIdentity::Unreadable("EIO".into());
@@ -162,9 +163,25 @@ fn unknown() -> Registration {
     Registration::Unknown("not in this model".into())
 }
 
-fn dm(name: String, uuid: String, minor: u32, suspended: bool, target: DmTarget, deps: Vec<DevNo>) -> DmObs {
+fn dm(
+    name: impl Into<Name>,
+    uuid: impl Into<Name>,
+    minor: u32,
+    suspended: bool,
+    target: DmTarget,
+    deps: Vec<DevNo>,
+) -> DmObs {
     let dev = DevNo { major: 253, minor };
-    DmObs { name, uuid, dev, event_nr: 0, suspended, open_count: 1, targets: vec![target], deps }
+    DmObs {
+        name: name.into(),
+        uuid: uuid.into(),
+        dev,
+        event_nr: 0,
+        suspended,
+        open_count: 1,
+        targets: vec![target],
+        deps,
+    }
 }
 
 fn top_uuid(lv: &LvmUuid) -> String {
@@ -227,7 +244,7 @@ fn mirror_dm(mirror: &DmMirror, n: u32) -> Vec<DmObs> {
     all
 }
 
-fn lv(name: &str, id: LvmUuid, segtype: &str, devices: Vec<String>, extents: Vec<ExtentRun>) -> LvObs {
+fn lv(name: &str, id: LvmUuid, segtype: &str, devices: Vec<Name>, extents: Vec<ExtentRun>) -> LvObs {
     LvObs {
         uuid: id,
         name: name.into(),
@@ -262,7 +279,7 @@ fn part(parent: &str, suffix: &str, roles: &[&str], pv: PvUuid, start: u64, acti
 }
 
 fn raid_lvs(raid: &Raid, start: u64) -> Vec<LvObs> {
-    let names = |kind: &str| (0..raid.legs.len()).map(|i| format!("{}_{kind}_{i}", raid.name)).collect();
+    let names = |kind: &str| (0..raid.legs.len()).map(|i| format!("{}_{kind}_{i}", raid.name).into()).collect();
     let mut top = lv(&raid.name, raid.uuid.clone(), "raid1", names("rimage"), Vec::new());
     top.segs[0].metadata_devices = names("rmeta");
     (top.size, top.active) = (raid.sectors * 512, raid.active);
@@ -281,7 +298,7 @@ fn mirror_lvs(mirror: &DmMirror, start: u64) -> Vec<LvObs> {
         let extents = vec![ExtentRun { pv: Machine::pv(only.server), start, len: 16 }];
         return vec![lv(&mirror.name, mirror.uuid.clone(), "linear", vec!["/dev/sd".into()], extents)];
     }
-    let names = (0..mirror.legs.len()).map(|i| format!("{}_mimage_{i}", mirror.name)).collect();
+    let names = (0..mirror.legs.len()).map(|i| format!("{}_mimage_{i}", mirror.name).into()).collect();
     let mut top = lv(&mirror.name, mirror.uuid.clone(), "mirror", names, Vec::new());
     if !mirror.monitored {
         top.segs[0].monitor = "not monitored".into();

@@ -3,6 +3,7 @@
 use crate::bench::machine::{A, B, Machine, SECOND, uuid};
 use mirrorkeeper_core::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use mirrorkeeper_core::ledger::{Cause, Ledger, Loss, Stage, TargetRecord, Trust};
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::notes::Looks;
 use mirrorkeeper_core::observation::{KernelView, LegHealth, ScsiState, VgObs};
 use mirrorkeeper_core::op::{LogKind, LvRef, Op, ProbeTarget, VgRef};
@@ -86,8 +87,8 @@ impl Stand {
             let pv = Machine::pv(server);
             let offset = |lv: &LvUuid| mirrors[lv].leg(&pv)?.superblock;
             let superblocks = order.get(&pv).into_iter().flatten().filter_map(offset).collect();
-            let device = kernel.pv_links.get(&pv).map_or_else(String::new, |link| link.name.clone());
-            (pv.clone(), self.machine.probe(&ProbeTarget { pv, device, superblocks, disk: String::new() }))
+            let device = kernel.pv_links.get(&pv).map_or_else(Name::default, |link| link.name.clone());
+            (pv.clone(), self.machine.probe(&ProbeTarget { pv, device, superblocks, disk: Name::default() }))
         });
         let at = Mono(self.machine.now - self.probe_age * SECOND);
         let probes: BTreeMap<VgUuid, ProbeRun> = [(
@@ -316,7 +317,8 @@ fn only_a_suspended_volume_is_resumed() {
 
 #[test]
 fn a_disk_with_a_trusted_leg_is_never_set_offline() {
-    let disk = |stand: &Stand| Op::SetOffline { disk: stand.machine.sessions[B].as_ref().unwrap().disk.clone() };
+    let disk =
+        |stand: &Stand| Op::SetOffline { disk: stand.machine.sessions[B].as_ref().unwrap().disk.as_str().into() };
     let healthy = Stand::new();
     healthy.refuses(&disk(&healthy), "trusted leg");
     let doubtful = Stand::new().dead(B).doubt("testlv", B, Stage::Unverified);
@@ -330,7 +332,7 @@ fn the_timeout_of_a_last_good_copy_is_never_lowered() {
     stand.refuses(&tmo(Some(5)), "last good copy");
     let asked = stand.with(|s| {
         let fixed = TargetRecord { override_seconds: Some(5), ..TargetRecord::default() };
-        s.ledger.targets.insert(Machine::target(B).to_string(), fixed);
+        s.ledger.targets.insert(Machine::target(B).name.clone(), fixed);
     });
     asked.refuses(&tmo(Some(5)), "last good copy");
     let nobody_proven = Stand::new().dead(B).doubt("r1", A, Stage::Unverified).doubt("testlv", B, Stage::Unverified);

@@ -365,7 +365,7 @@ fn told(event: &Event) -> String {
     let object = match &event.object {
         Object::Manager => String::new(),
         Object::Target(key) => key.to_string(),
-        Object::Mirror(name) => name.clone(),
+        Object::Mirror(name) => name.to_string(),
         Object::Job(id) => format!("{id:?}"),
     };
     let value = |value: &Value| match value {

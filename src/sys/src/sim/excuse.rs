@@ -3,6 +3,7 @@
 //! volume is whole again.
 
 use super::clock::SECOND;
+use super::content::Kind;
 use super::truth_keeper::Actor;
 use super::volume::{Health, Live};
 use super::world::World;
@@ -45,6 +46,12 @@ impl World {
             v.excused |= v.away.iter().any(near);
             v.away.push((pv, now, restarted));
         }
+    }
+
+    /// A leg went, however.
+    pub fn leg_went_away(&mut self, volume: usize, leg: usize) {
+        let v = &self.volumes[volume];
+        self.went_away(self.vgs[v.vg].luns[v.legs[leg].pv], false);
     }
 
     /// Nobody can prove any more that a LUN has all it acknowledged.
@@ -179,12 +186,15 @@ impl World {
         true
     }
 
-    /// LVM flags no leg of a raid1 while another one is missing. With two legs there is nobody else to read from then.
+    /// LVM neither flags a leg of a raid1 while another one is missing, nor drops one of a `mirror` while any PV is.
     fn partial(&self, volume: usize) -> bool {
         let v = &self.volumes[volume];
         let Some(text) = self.merged(v.vg) else { return false };
         let missing = self.missing(v.vg, &text);
-        v.legs.len() > 2 && v.legs.iter().any(|leg| missing >> leg.pv & 1 == 1)
+        match v.kind {
+            Kind::Mirror => missing != 0,
+            _ => v.legs.iter().any(|leg| missing >> leg.pv & 1 == 1),
+        }
     }
 
     /// Two LUNs of its VG carry one label.

@@ -171,7 +171,7 @@ impl World {
             let leg = self.daemon.ledger()?.mirrors.get(&lv.uuid)?.legs.get(pv)?;
             Some(leg.trust != Trust::Trusted)
         };
-        op.lvs().iter().find(|lv| doubted(lv) != Some(true)).map(|lv| lv.name.clone())
+        op.lvs().iter().find(|lv| doubted(lv) != Some(true)).map(|lv| lv.name.to_string())
     }
 
     /// Commands that wait for a disk look again.
@@ -189,9 +189,7 @@ impl World {
     }
 
     fn must_wait(&self, op: &Op) -> bool {
-        let waits = |name: &str| {
-            self.disks().any(|disk| super::view::disk_name(disk.id) == name && self.way(Some(disk.id)) == Way::Waits)
-        };
+        let waits = |name: &str| self.disks().any(|disk| *disk.name == *name && self.way(Some(disk.id)) == Way::Waits);
         match op {
             Op::Probe { targets, .. } => targets.iter().any(|target| waits(&target.device)),
             Op::Flush { devices, .. } => devices.iter().any(|device| waits(device)),
@@ -323,7 +321,7 @@ impl World {
                 exit(Ok(()))
             }
             Op::Flush { devices, .. } => {
-                let here = |d: &&super::session::Disk| devices.contains(&super::view::disk_name(d.id));
+                let here = |d: &&super::session::Disk| devices.contains(&d.name);
                 let luns: Vec<usize> = self.disks().filter(here).map(|disk| disk.lun).collect();
                 luns.into_iter().for_each(|lun| self.luns[lun].flush());
                 exit(Ok(()))
@@ -355,7 +353,7 @@ impl World {
     }
 
     fn perform_on_disk(&mut self, op: &Op, name: &str) -> OpResult {
-        let found = self.disks().find(|disk| super::view::disk_name(disk.id) == name).map(|disk| (disk.id, disk.lun));
+        let found = self.disks().find(|disk| *disk.name == *name).map(|disk| (disk.id, disk.lun));
         let Some((id, lun)) = found else { return OpResult::Failed("No such file or directory".to_owned()) };
         let (size, label) = (self.luns[lun].cached.size, self.luns[lun].cached.label);
         let works = self.way(Some(id)) == Way::Works;
@@ -386,7 +384,7 @@ impl World {
     }
 
     fn register(&mut self, name: &str, add: Option<u64>, key: u64) -> OpResult {
-        let found = self.disks().find(|disk| super::view::disk_name(disk.id) == name);
+        let found = self.disks().find(|disk| *disk.name == *name);
         let Some(lun) = found.filter(|disk| self.way(Some(disk.id)) == Way::Works).map(|disk| disk.lun) else {
             return OpResult::Failed("Input/output error".to_owned());
         };

@@ -67,6 +67,7 @@ impl World {
         let v = &mut self.volumes[volume];
         let unproven = v.alive().all(|leg| v.legs[leg].flag);
         v.excused |= unproven;
+        self.leg_went_away(volume, leg);
         self.volumes[volume].unnoted |= !self.daemon.ledger_ok;
         self.queue.at(self.now + super::excuse::FLAGGED, Happening::Flagged { volume });
         let rise = self.rng.between(3, 5);
@@ -88,6 +89,7 @@ impl World {
         v.event_nr += 1;
         self.note(|w| format!("  {}: leg {leg} dies", w.volumes[volume].names.full));
         self.excuse_stranded();
+        self.leg_went_away(volume, leg);
         self.volumes[volume].unnoted |= !self.daemon.ledger_ok;
         self.poke();
         self.foresee_dmeventd(volume);

@@ -46,7 +46,7 @@ impl World {
     fn forget(&mut self, volume: usize) {
         let n = self.volumes[volume].vg;
         let vg = self.vgs[n].name.clone();
-        if let Some(Ok(_)) = self.command(Command::Forget { vg, uid: UID }) {
+        if let Some(Ok(_)) = self.command(Command::Forget { vg: vg.to_string(), uid: UID }) {
             for n in self.vgs[n].volumes.clone() {
                 self.volumes[n].excused = true;
             }

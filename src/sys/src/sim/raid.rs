@@ -90,10 +90,8 @@ impl World {
                 });
             }
         }
-        let without =
-            (0..count).filter(|leg| !was_live && dropped >> leg & 1 == 1).map(|leg| self.volumes[volume].legs[leg].pv);
-        for pv in without.collect::<Vec<_>>() {
-            self.went_away(self.vgs[self.volumes[volume].vg].luns[pv], false);
+        for leg in (0..count).filter(|leg| !was_live && dropped >> leg & 1 == 1) {
+            self.leg_went_away(volume, leg);
         }
         self.excuse_two_dead(volume);
         self.volumes[volume].bitmap = bitmap;

@@ -2,9 +2,10 @@
 
 use super::content::{Kind, LvText, Text};
 use super::view::{EXTENT, SECTORS, disk_name, first_extent, segtype};
-use super::volume::{Live, Volume};
+use super::volume::{Live, Part, Volume};
 use super::world::World;
 use mirrorkeeper_core::ids::PvUuid;
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::{ExtentRun, LvObs, LvmView, PvObs, SegObs, VgObs};
 use mirrorkeeper_core::op::STAMP;
 
@@ -59,9 +60,7 @@ impl World {
         let pv = |pv: usize| self.vgs[vg].pvs[pv].clone();
         let start = first_extent(v.lv);
         let active = v.live != Live::Inactive;
-        let names = |kind: &str| -> Vec<String> {
-            (0..text.legs.len()).map(|leg| format!("{}_{kind}_{leg}", v.names.lv)).collect()
-        };
+        let names = |parts: &[Part]| parts.iter().take(text.legs.len()).map(|part| part.lv.clone()).collect();
         let mut top = lv(v.names.lv.clone(), v.names.uuid.clone(), segtype(text.kind));
         (top.active, top.autoactivation, top.size) = (active, text.autoactivation, SECTORS * 512);
         if text.legs.iter().any(|pv| missing >> pv & 1 == 1) {
@@ -69,8 +68,8 @@ impl World {
         }
         let seg = &mut top.segs[0];
         match text.kind {
-            Kind::Raid1 => (seg.devices, seg.metadata_devices) = (names("rimage"), names("rmeta")),
-            Kind::Mirror => seg.devices = names("mimage"),
+            Kind::Raid1 => (seg.devices, seg.metadata_devices) = (names(&v.names.rimage), names(&v.names.rmeta)),
+            Kind::Mirror => seg.devices = names(&v.names.mimage),
             Kind::Linear => {
                 top.extents =
                     text.legs.iter().map(|leg| ExtentRun { pv: pv(*leg), start: start + 1, len: 32 }).collect();
@@ -83,11 +82,32 @@ impl World {
         for (leg, n) in text.legs.iter().enumerate() {
             match text.kind {
                 Kind::Raid1 => {
-                    lvs.push(part(v, "rmeta", leg, &["private", "raid", "metadata"], pv(*n), (start, 1), active));
-                    lvs.push(part(v, "rimage", leg, &["private", "raid", "image"], pv(*n), (start + 1, 32), active));
+                    lvs.push(part(
+                        v,
+                        &v.names.rmeta[leg],
+                        &["private", "raid", "metadata"],
+                        pv(*n),
+                        (start, 1),
+                        active,
+                    ));
+                    lvs.push(part(
+                        v,
+                        &v.names.rimage[leg],
+                        &["private", "raid", "image"],
+                        pv(*n),
+                        (start + 1, 32),
+                        active,
+                    ));
                 }
                 Kind::Mirror => {
-                    lvs.push(part(v, "mimage", leg, &["private", "mirror", "image"], pv(*n), (start + 1, 32), active));
+                    lvs.push(part(
+                        v,
+                        &v.names.mimage[leg],
+                        &["private", "mirror", "image"],
+                        pv(*n),
+                        (start + 1, 32),
+                        active,
+                    ));
                 }
                 Kind::Linear => {}
             }
@@ -95,7 +115,7 @@ impl World {
     }
 }
 
-fn lv(name: String, uuid: mirrorkeeper_core::ids::LvUuid, segtype: &str) -> LvObs {
+fn lv(name: Name, uuid: mirrorkeeper_core::ids::LvUuid, segtype: &str) -> LvObs {
     LvObs {
         uuid,
         name,
@@ -120,11 +140,9 @@ fn lv(name: String, uuid: mirrorkeeper_core::ids::LvUuid, segtype: &str) -> LvOb
     }
 }
 
-fn part(v: &Volume, kind: &str, leg: usize, role: &[&str], pv: PvUuid, run: (u64, u64), active: bool) -> LvObs {
-    let name = format!("{}_{kind}_{leg}", v.names.lv);
-    let tag: String = v.names.dm.chars().chain(name.chars()).filter(char::is_ascii_alphanumeric).collect();
-    let mut part = lv(name, super::world::uuid(&tag), "linear");
-    v.names.lv.clone_into(&mut part.parent);
+fn part(v: &Volume, names: &Part, role: &[&str], pv: PvUuid, run: (u64, u64), active: bool) -> LvObs {
+    let mut part = lv(names.lv.clone(), names.uuid.clone(), "linear");
+    v.names.lv.as_str().clone_into(&mut part.parent);
     part.role = role.iter().map(|word| (*word).to_owned()).collect();
     part.extents = vec![ExtentRun { pv, start: run.0, len: run.1 }];
     (part.active, part.size) = (active, run.1 * EXTENT);

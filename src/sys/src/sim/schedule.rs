@@ -122,7 +122,7 @@ fn passes(hold: Hold) -> bool {
 impl World {
     /// A mirror as the daemon shows it.
     pub fn shown(&self, volume: usize) -> Option<&MirrorView> {
-        self.daemon.snapshot()?.mirrors.get(&self.volumes[volume].names.full)
+        self.daemon.snapshot()?.mirrors.get(self.volumes[volume].names.full.as_str())
     }
 
     /// Whether a volume is shown as redundant, or held with evidence.

@@ -6,6 +6,7 @@ use super::content::Label;
 use super::truth_keeper::Actor;
 use super::world::World;
 use mirrorkeeper_core::input::{Input, IscsiHint};
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::ProcessObs;
 
 /// State of a session.
@@ -37,6 +38,8 @@ pub enum Scsi {
 pub struct Disk {
     /// Number that gives name and device number; never used twice.
     pub id: u32,
+    /// Its kernel name.
+    pub name: Name,
     /// What is behind it.
     pub lun: usize,
     /// State.
@@ -216,7 +219,8 @@ impl World {
                     _ => None,
                 };
                 let size = self.luns[lun].cached.size;
-                disks.push(Disk { id, lun, state: Scsi::Running, size, sectors: 0, link });
+                let name = super::view::disk_name(id).into();
+                disks.push(Disk { id, name, lun, state: Scsi::Running, size, sectors: 0, link });
             }
         }
         let session = Session {

@@ -58,7 +58,7 @@ impl World {
         let mut pv_links = std::collections::BTreeMap::new();
         for disk in self.disks() {
             if let Some(pv) = disk.link {
-                pv_links.insert(self.pvs[pv].clone(), PvLink { name: disk_name(disk.id), dev: disk_dev(disk.id) });
+                pv_links.insert(self.pvs[pv].clone(), PvLink { name: disk.name.clone(), dev: disk_dev(disk.id) });
             }
         }
         let mut dm = Vec::new();
@@ -80,7 +80,7 @@ impl World {
 
     fn session_obs(&self, server: usize, s: &Session) -> SessionObs {
         let disk = |d: &super::session::Disk| DiskObs {
-            name: disk_name(d.id),
+            name: d.name.clone(),
             dev: disk_dev(d.id),
             state: match d.state {
                 Scsi::Running => ScsiState::Running,
@@ -89,10 +89,10 @@ impl World {
                 Scsi::Offline => ScsiState::Offline,
             },
             size: d.size,
-            wwid: format!("t10.LUN{}", self.luns[d.lun].wwid_of.unwrap_or(d.lun)),
+            wwid: self.wwids[self.luns[d.lun].wwid_of.unwrap_or(d.lun)].clone(),
             sectors_written: d.sectors,
             partitions: Vec::new(),
-            write_cache: "write back".to_owned(),
+            write_cache: self.write_cache.clone(),
         };
         SessionObs {
             sid: s.sid,
@@ -120,9 +120,8 @@ impl World {
 
     /// What a probe reads.
     pub fn probe(&self, target: &ProbeTarget) -> LegProbe {
-        let works = |d: &&super::session::Disk| {
-            disk_name(d.id) == target.device && self.way(Some(d.id)) == super::session::Way::Works
-        };
+        let works =
+            |d: &&super::session::Disk| d.name == target.device && self.way(Some(d.id)) == super::session::Way::Works;
         let Some(lun) = self.disks().find(works).map(|d| d.lun) else {
             let why = || "Input/output error".to_owned();
             return LegProbe {
@@ -211,13 +210,13 @@ fn device(v: &Volume, minor: u32, now: u64, dm: &mut Vec<DmObs>) {
         return;
     }
     let mut images = Vec::with_capacity(v.legs.len());
-    let suffix = if v.live == Live::Raid { "rimage" } else { "mimage" };
-    for (i, leg) in v.legs.iter().enumerate() {
+    let parts = if v.live == Live::Raid { &v.names.rimage } else { &v.names.mimage };
+    for (i, (leg, part)) in v.legs.iter().zip(parts).enumerate() {
         let dev = dm_dev(minor + 1 + u32::try_from(i).unwrap_or(0));
         let target = leg.disk.map_or(DmTarget::Error, |id| DmTarget::Linear { dev: disk_dev(id), offset: 2048 });
         dm.push(DmObs {
-            name: format!("{}_{suffix}_{i}", v.names.dm),
-            uuid: format!("{}-{suffix}_{i}", v.names.dm_uuid),
+            name: part.dm.clone(),
+            uuid: part.dm_uuid.clone(),
             dev,
             event_nr: 0,
             suspended: false,

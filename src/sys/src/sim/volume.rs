@@ -4,6 +4,7 @@ use super::content::{Kind, Mask};
 use super::truth::History;
 use super::truth_keeper::Actor;
 use mirrorkeeper_core::ids::LvUuid;
+use mirrorkeeper_core::name::Name;
 
 /// What is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,19 +77,38 @@ pub struct Sync {
     pub actor: Actor,
 }
 
+/// Names of a hidden part of a volume.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Of the LV.
+    pub lv: Name,
+    /// LV UUID.
+    pub uuid: LvUuid,
+    /// Of the dm device.
+    pub dm: Name,
+    /// Its dm uuid.
+    pub dm_uuid: Name,
+}
+
 /// Names of a volume, made once.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// Of the LV.
-    pub lv: String,
+    pub lv: Name,
     /// `vg/lv`.
     pub full: String,
     /// Of the dm device.
-    pub dm: String,
+    pub dm: Name,
     /// Its dm uuid.
-    pub dm_uuid: String,
+    pub dm_uuid: Name,
     /// LV UUID.
     pub uuid: LvUuid,
+    /// Its hidden parts as a raid1: data by leg.
+    pub rimage: Vec<Part>,
+    /// Metadata by leg.
+    pub rmeta: Vec<Part>,
+    /// Its hidden parts as a mirror, by leg.
+    pub mimage: Vec<Part>,
 }
 
 /// A volume.

@@ -8,9 +8,10 @@ use super::rng::Rng;
 use super::server::Server;
 use super::session::Session;
 use super::truth::History;
-use super::volume::{Live, Names, Volume};
+use super::volume::{Live, Names, Part, Volume};
 use mirrorkeeper_core::ids::{LvUuid, LvmUuid, PvUuid, TargetKey, VgUuid};
 use mirrorkeeper_core::input::Input;
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::ProcessObs;
 use mirrorkeeper_core::settings::Settings;
 use std::collections::VecDeque;
@@ -75,7 +76,7 @@ impl Plan {
 #[derive(Debug, Clone)]
 pub struct Vg {
     /// Name.
-    pub name: String,
+    pub name: Name,
     /// UUID.
     pub uuid: VgUuid,
     /// LUNs of its PVs.
@@ -107,6 +108,10 @@ pub struct World {
     pub luns: Vec<Lun>,
     /// PV UUID by LUN.
     pub pvs: Vec<PvUuid>,
+    /// WWID by LUN.
+    pub wwids: Vec<Name>,
+    /// The kernel's word for the cache of every disk.
+    pub write_cache: Name,
     /// Sessions by server.
     pub sessions: Vec<Option<Session>>,
     /// VGs.
@@ -164,6 +169,8 @@ impl World {
             targets: (0..plan.servers).map(target).collect(),
             luns: Vec::new(),
             pvs: Vec::new(),
+            wwids: Vec::new(),
+            write_cache: "write back".into(),
             sessions: vec![None; plan.servers],
             vgs: Vec::new(),
             volumes: Vec::new(),
@@ -210,7 +217,7 @@ impl World {
 
     fn add_vg(&mut self, n: usize, plan: &VgPlan) {
         let letter = char::from(b'0' + u8::try_from(n % 10).unwrap_or(0));
-        let name = format!("vg{letter}");
+        let name: Name = format!("vg{letter}").into();
         let legs: Vec<usize> = (0..plan.servers.len()).collect();
         let lv = |kind: Kind| LvText { kind, legs: legs.clone(), write_mostly: 0, autoactivation: true };
         let lvs = plan.volumes.iter().map(|(_, kind)| lv(*kind)).collect();
@@ -255,6 +262,7 @@ impl World {
             });
             let id = uuid(&format!("pv{letter}{pv}"));
             self.pvs.push(id.clone());
+            self.wwids.push(format!("t10.LUN{index}").into());
             vg.luns.push(index);
             vg.pvs.push(id);
         }
@@ -406,11 +414,27 @@ fn target(server: usize) -> TargetKey {
 
 fn volume(vg: usize, lv: usize, group: &Vg, name: &str, kind: Kind) -> Volume {
     let id = uuid(&format!("{}lv{name}", group.name));
+    let dm = format!("{}-{name}", group.name);
+    let dm_uuid = format!("LVM-{}{}", group.uuid.compact(), id.compact());
+    let part = |kind: &str, leg: usize| {
+        let lv = format!("{name}_{kind}_{leg}");
+        let tag: String = dm.chars().chain(lv.chars()).filter(char::is_ascii_alphanumeric).collect();
+        Part {
+            lv: lv.into(),
+            uuid: uuid(&tag),
+            dm: format!("{dm}_{kind}_{leg}").into(),
+            dm_uuid: format!("{dm_uuid}-{kind}_{leg}").into(),
+        }
+    };
+    let parts = |kind: &str| (0..group.luns.len()).map(|leg| part(kind, leg)).collect();
     let names = Names {
-        lv: name.to_owned(),
+        lv: name.into(),
         full: format!("{}/{name}", group.name),
-        dm: format!("{}-{name}", group.name),
-        dm_uuid: format!("LVM-{}{}", group.uuid.compact(), id.compact()),
+        rimage: parts("rimage"),
+        rmeta: parts("rmeta"),
+        mimage: parts("mimage"),
+        dm: dm.into(),
+        dm_uuid: dm_uuid.into(),
         uuid: id,
     };
     Volume {
