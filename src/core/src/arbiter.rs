@@ -4,7 +4,7 @@
 
 use crate::ids::{OpId, TargetKey, VgUuid};
 use crate::name::Name;
-use crate::op::{Op, OpResult};
+use crate::op::{Op, OpResult, Throttle};
 use crate::session::pause;
 use crate::settings::Settings;
 use crate::time::Mono;
@@ -22,6 +22,8 @@ pub enum Slot {
     Disk(Name),
     /// The iSCSI daemon.
     Iscsid,
+    /// A throttle.
+    Throttle(Throttle),
 }
 
 /// An operation under way.
@@ -88,6 +90,7 @@ pub fn slot(op: &Op) -> Slot {
         | Op::Register { disk, .. }
         | Op::Unregister { disk, .. } => Slot::Disk(disk.clone()),
         Op::StartIscsid => Slot::Iscsid,
+        Op::ReadThrottle { throttle } | Op::SetThrottle { throttle, .. } => Slot::Throttle(*throttle),
         _ => op.writes_vg().map_or(Slot::Iscsid, |vg| Slot::Vg(vg.clone())),
     }
 }

@@ -12,6 +12,7 @@ use crate::ledger::{Connection, Ledger, Mark, VERSION};
 use crate::name::Name;
 use crate::op::{LvRef, Op, OpResult};
 use crate::plan::{self, ProbeRun, Scrub, Situation};
+use crate::servers::{self, Servers};
 use crate::session::Targets;
 use crate::settings::Settings;
 use crate::snapshot::{Details, Event, Object, Snapshot};
@@ -56,6 +57,7 @@ pub struct Engine {
     /// The ledger as the last turn left it.
     ledger_before: Arc<Ledger>,
     pub(crate) targets: Targets,
+    pub(crate) servers: Servers,
     pub(crate) mirrors: BTreeMap<LvUuid, Mirror>,
     pub(crate) hurry: BTreeSet<LvUuid>,
     pub(crate) asked: BTreeSet<LvUuid>,
@@ -109,6 +111,13 @@ pub(crate) struct Saved {
     retry: Option<Mono>,
 }
 
+impl Saved {
+    /// Why it could not be saved last.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+}
+
 impl Engine {
     /// Begins with what was remembered.
     pub fn new(settings: Settings, found: LedgerFound, host: Host) -> Self {
@@ -153,6 +162,7 @@ impl Engine {
             ledger_before: Arc::new(ledger.clone()),
             ledger,
             targets: Targets::default(),
+            servers: Servers::default(),
             mirrors: BTreeMap::new(),
             hurry: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -225,7 +235,8 @@ impl Engine {
         effects
     }
 
-    fn join(&mut self) {
+    pub(crate) fn join(&mut self) {
+        self.servers = servers::domains(self.targets.all.keys(), &self.settings.servers);
         self.mirrors = topology::join(&self.world.kernel, &self.world.vgs, &self.ledger);
         let excluded = |m: &Mirror| self.settings.mirrors.get(m.name.as_str()).is_some_and(|policy| policy.exclude);
         for mirror in self.mirrors.values_mut().filter(|m| excluded(m)) {
@@ -262,6 +273,7 @@ impl Engine {
             reported: self.world.reported,
             ledger: &self.ledger,
             targets: &self.targets,
+            servers: &self.servers,
             mirrors: &self.mirrors,
             steady: &self.watch.steady,
             stuck_since: &self.watch.stuck_since,

@@ -35,7 +35,7 @@ const DASHES: [usize; 6] = [6, 11, 16, 21, 26, 31];
 
 /// An LVM UUID in its printed form, `pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n`. Held in place: maps are keyed by it, and it is
 /// copied and compared all the time.
-#[derive(Clone, Hash, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LvmUuid([u8; PRINTED]);
 
@@ -70,9 +70,9 @@ impl LvmUuid {
     /// The 32 characters without dashes, as in dm uuids.
     pub fn compact(&self) -> String {
         let mut bare = String::with_capacity(PRINTED - DASHES.len());
-        let mut begun = 0;
+        let (printed, mut begun) = (self.as_str(), 0);
         for end in DASHES.into_iter().chain([PRINTED]) {
-            bare.push_str(&self.as_str()[begun..end]);
+            bare.push_str(&printed[begun..end]);
             begun = end + 1;
         }
         bare

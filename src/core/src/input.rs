@@ -2,10 +2,13 @@
 
 use crate::ids::{JobId, LvUuid, OpId, PvUuid, TargetKey};
 use crate::ledger::Ledger;
+use crate::name::Name;
 use crate::observation::{KernelView, LvmView, NodeObs};
 use crate::op::{Op, OpResult};
-use crate::snapshot::Event;
+use crate::settings::Settings;
+use crate::snapshot::{Event, Finding};
 use crate::time::Mono;
+use crate::words::Obstacle;
 use std::sync::Arc;
 
 /// One thing that happened.
@@ -25,6 +28,8 @@ pub enum Input {
     LedgerSaved(u64, Result<(), String>),
     /// Somebody asks for something; `u64` is the token of the reply.
     Command(u64, Command),
+    /// The configuration was read again; these are in force from now on.
+    Settings(Settings),
     /// Time passed.
     Tick,
     /// Whether the whole system is going down, so that nobody opens anything any more.
@@ -75,6 +80,64 @@ pub enum Command {
         target: TargetKey,
         /// Seconds.
         seconds: u32,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Switch healing off; the last reason counts.
+    Pause {
+        /// Why, for people.
+        reason: String,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Switch healing on again, and end what `Forget` began.
+    Resume {
+        /// Who asked.
+        uid: u32,
+    },
+    /// May this server be switched off now?
+    SafeToTakeDown {
+        /// Its name.
+        server: Name,
+    },
+    /// What could be better.
+    Diagnose,
+    /// Read and compare all legs.
+    Check {
+        /// Which mirror.
+        mirror: LvUuid,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Limit copies of a mirror; 0 = no limit of ours.
+    SetResyncLimit {
+        /// Which mirror.
+        mirror: LvUuid,
+        /// Bytes a second.
+        bytes: u64,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Take a server out of service.
+    EnterMaintenance {
+        /// Its name.
+        server: Name,
+        /// Who asked.
+        uid: u32,
+    },
+    /// Put a server back into service.
+    LeaveMaintenance {
+        /// Its name.
+        server: Name,
+        /// Who asked.
+        uid: u32,
+    },
+    /// End a job between two of its steps.
+    Cancel {
+        /// Which.
+        job: JobId,
+        /// Who asked.
+        uid: u32,
     },
     /// Heal without waiting for settle and back-off times.
     Heal {
@@ -114,7 +177,7 @@ pub enum Command {
 }
 
 /// The answer to a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// Done.
     Done,
@@ -122,6 +185,10 @@ pub enum Reply {
     Job(JobId),
     /// The steps that would be taken; a hold comes first and has no command line.
     Plan(Vec<PlannedStep>),
+    /// What would be lost, by mirror, the gravest each; empty = nothing.
+    Obstacles(Vec<(Name, Obstacle)>),
+    /// What could be better.
+    Findings(Vec<Finding>),
 }
 
 /// A step that would be taken.
@@ -162,6 +229,21 @@ pub enum Refusal {
     /// It is active already.
     #[error("{0}")]
     NotInactive(String),
+    /// A mirror would lose its last trusted leg.
+    #[error("{0}")]
+    WouldLoseRedundancy(String),
+    /// The leg is not what it should be.
+    #[error("{0}")]
+    LegMismatch(String),
+    /// Its server is in maintenance.
+    #[error("{0}")]
+    InMaintenance(String),
+    /// Healing is switched off.
+    #[error("{0}")]
+    Paused(String),
+    /// A tool failed; its own last line.
+    #[error("{0}")]
+    ToolFailed(String),
 }
 
 /// One thing for the shell to do.

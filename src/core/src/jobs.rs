@@ -98,7 +98,7 @@ impl Jobs {
             (step.exit, step.result) = match result {
                 OpResult::Exit { code: 0, .. } => (0, "done"),
                 OpResult::Exit { code, .. } => (*code, "failed"),
-                OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) => (0, "done"),
+                OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) | OpResult::Throttle(_) => (0, "done"),
                 OpResult::NoAnswer(_) => (-1, "no-effect"),
                 OpResult::Failed(_) => (-1, "failed"),
                 OpResult::TimedOut => (-1, "timed-out"),
@@ -161,7 +161,7 @@ impl Jobs {
                         tried.then(|| Err(target.last_error.clone()))
                     }
                 },
-                Object::Manager | Object::Job(_) => None,
+                Object::Manager | Object::Job(_) | Object::Server(_) => None,
             };
             if let Some(outcome) = outcome {
                 job.ended = Some(now.mono);

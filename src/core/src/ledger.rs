@@ -8,6 +8,7 @@ use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::name::Name;
 use crate::op::LogKind;
 use crate::time::Wall;
+use crate::wishes::Wishes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +37,9 @@ pub struct Ledger {
     pub mirrors: BTreeMap<LvUuid, MirrorRecord>,
     /// Targets by their name on the bus.
     pub targets: BTreeMap<Name, TargetRecord>,
+    /// What people asked for, until they take it back.
+    #[serde(default)]
+    pub wishes: Wishes,
 }
 
 impl Ledger {
@@ -49,6 +53,7 @@ impl Ledger {
             vgs: BTreeMap::new(),
             mirrors: BTreeMap::new(),
             targets: BTreeMap::new(),
+            wishes: Wishes::default(),
         }
     }
 }

@@ -62,6 +62,7 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
     for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
         let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
         note_elsewhere(record, mirror, reading);
+        note_apart(record, mirror, reading);
         for (pv, cause) in find_outdated(record, mirror, reading, vg.as_ref()) {
             let Some(known) = record.legs.get_mut(&pv) else { continue };
             trust::accuse(known, cause, None, None, reading.at);
@@ -195,6 +196,28 @@ fn note_elsewhere(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'
             && objection.hold == Hold::SplitBrain
         {
             trust::accuse(known, Cause::Lost, None, None, reading.at);
+            if let Trust::Suspect { loss, .. } = &mut known.trust {
+                loss.diverged = true;
+            }
+        }
+    }
+}
+
+/// Legs that call each other failed: each went on without the other. LVM merges such without a word when it activates both,
+/// and nothing on the disks tells of it afterwards.
+fn note_apart(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) {
+    let superblocks = reading.run.superblocks(mirror);
+    let in_use = |leg: &Leg| leg.health == Some(LegHealth::InSync);
+    for leg in mirror.legs.iter().filter(|leg| !in_use(leg) && record.kept.is_none()) {
+        let others = mirror.legs.iter().filter(|other| other.pv != leg.pv && in_use(other));
+        let apart = |other: &Leg| {
+            let indexes = leg.index.zip(other.index);
+            indexes.is_some_and(|(one, other)| witness::apart(&superblocks, one, other).is_err())
+        };
+        if let Some(known) = record.legs.get_mut(&leg.pv).filter(|_| others.into_iter().any(apart)) {
+            if known.trust == Trust::Trusted {
+                trust::accuse(known, Cause::Lost, None, None, reading.at);
+            }
             if let Trust::Suspect { loss, .. } = &mut known.trust {
                 loss.diverged = true;
             }

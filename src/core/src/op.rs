@@ -77,6 +77,27 @@ pub fn stamp_of(tag: &str) -> Option<u64> {
     digits.parse().ok().filter(|_| digits == "0" || !digits.starts_with(['0', '+']))
 }
 
+/// A live throttle of the kernel for copies. Both are the whole machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Throttle {
+    /// `dev.raid.speed_limit_max`: KiB/s of each array's copy or comparison, 200000 unless changed. Below
+    /// `speed_limit_min`, 1000 KiB/s, the kernel does not throttle.
+    Raid,
+    /// `raid1_resync_throttle` of dm_mirror: percent of the time that a copy may work, 1 to 100.
+    Mirror,
+}
+
+impl Throttle {
+    /// The file to read and write.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Raid => "/proc/sys/dev/raid/speed_limit_max",
+            Self::Mirror => "/sys/module/dm_mirror/parameters/raid1_resync_throttle",
+        }
+    }
+}
+
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -298,6 +319,18 @@ pub enum Op {
     },
     /// Start iscsid.
     StartIscsid,
+    /// Read a throttle.
+    ReadThrottle {
+        /// Which.
+        throttle: Throttle,
+    },
+    /// Write a throttle and read it back.
+    SetThrottle {
+        /// Which.
+        throttle: Throttle,
+        /// In its own unit.
+        value: u32,
+    },
 }
 
 /// What to do with a child that outlives its deadline.
@@ -326,6 +359,8 @@ pub enum OpResult {
     Probed(BTreeMap<PvUuid, LegProbe>),
     /// The keys read back after one was registered or taken away.
     Registered(Registration),
+    /// A throttle as it is now.
+    Throttle(u32),
     /// The portal did not answer a TCP connect; nothing was run.
     NoAnswer(String),
     /// It could not be run or done; the reason.
@@ -411,6 +446,7 @@ impl Op {
     pub fn is_again(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Stamp { vg, .. }, Self::Stamp { vg: again, .. }) => vg == again,
+            (Self::SetThrottle { .. }, Self::SetThrottle { .. }) => false,
             _ => self == other,
         }
     }
@@ -446,6 +482,8 @@ impl Op {
             Self::Announce { .. } => "announce",
             Self::SetOffline { .. } => "set-offline",
             Self::StartIscsid => "start-iscsid",
+            Self::ReadThrottle { .. } => "read-throttle",
+            Self::SetThrottle { .. } => "set-throttle",
         }
     }
 
@@ -460,7 +498,11 @@ impl Op {
             | Self::Flush { .. }
             | Self::Register { .. }
             | Self::Unregister { .. } => 20,
-            Self::SetRecoveryTmo { .. } | Self::SetOffline { .. } | Self::SetRunning { .. } => 5,
+            Self::SetRecoveryTmo { .. }
+            | Self::SetOffline { .. }
+            | Self::SetRunning { .. }
+            | Self::ReadThrottle { .. }
+            | Self::SetThrottle { .. } => 5,
             Self::Login { .. } => 45,
             Self::StartIscsid => 30,
             _ => 120,

@@ -15,6 +15,7 @@ use crate::observation::{
     SessionState, VgObs, VgText,
 };
 use crate::op::{Op, ProbeTarget, VgRef};
+use crate::servers::{FLAPPING, Servers};
 use crate::session::Targets;
 use crate::settings::Settings;
 use crate::snapshot::{Details, Value};
@@ -98,6 +99,8 @@ pub struct Situation<'a> {
     pub ledger: &'a Ledger,
     /// Targets.
     pub targets: &'a Targets,
+    /// Storage servers.
+    pub servers: &'a Servers,
     /// Mirrors.
     pub mirrors: &'a BTreeMap<LvUuid, Mirror>,
     /// Mirrors steady for two samples.
@@ -236,7 +239,7 @@ impl Situation<'_> {
         if !place.up {
             return None;
         }
-        if let Some(target) = place.target.as_ref().and_then(|key| self.targets.all.get(key)) {
+        if let Some((key, target)) = place.target.as_ref().and_then(|key| self.targets.all.get_key_value(key)) {
             // open-iscsi does not rescan: a LUN that came back smaller looks normal until then (`facts/lab.md` 5).
             if !at_once && (target.rescanned.is_none() || target.rescanned != target.connection) {
                 let op = Op::Rescan { disk: place.disk.clone() };
@@ -244,10 +247,14 @@ impl Situation<'_> {
                 return None;
             }
             let hurry = at_once || mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
-            let settled = target.settled_at(self.settings)?;
+            let settled = self.settled_at(key)?;
             if settled > self.now.mono && !hurry {
                 let at = self.now.wall.0 + (settled.0 - self.now.mono.0);
-                hold(Objection::new(Hold::Settling, "until", at));
+                let flaps = self.flaps(key);
+                hold(match flaps {
+                    0..FLAPPING => Objection::new(Hold::Settling, "until", at),
+                    _ => Objection::new(Hold::Flapping, "until", at).with("losses", flaps as u64),
+                });
                 return None;
             }
         }

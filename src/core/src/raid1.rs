@@ -181,7 +181,21 @@ fn unfit(s: &Situation<'_>, case: &Case<'_>) -> Option<Objection> {
     if let Live::Unreadable(why) = &case.mirror.live {
         return Some(Objection::new(Hold::Unreadable, "status", why.as_str()));
     }
+    if needs_another_table(case) {
+        let why = "writes to the last leg had failed; only another table revives this one: run \
+                   `lvchange --maxrecoveryrate 1000000` on the volume, and with 0 afterwards";
+        return Some(Objection::new(Hold::NeedsOperator, "reason", why).with("leg", case.leg.pv.as_str()));
+    }
     serving_alone(s, case)
+}
+
+/// After writes to the last leg have failed a resume revives nobody (`facts/lab.md` 4), and an identical table is only
+/// resumed. Nothing done in that state shows in the status: `AD 0/262144 idle`.
+fn needs_another_table(case: &Case<'_>) -> bool {
+    let spoiled = matches!(&case.mirror.live, Live::Raid(status) if status.done == 0 && status.total > 0);
+    let as_wanted = case.leg.write_mostly && case.leg.attached && !case.leg.missing;
+    let dead = case.leg.health == Some(LegHealth::Dead) && case.leg.up();
+    spoiled && dead && as_wanted && case.mirror.idle()
 }
 
 /// A leg that missed writes, or was not proven, is all that is in use, and one that may have what it lacks is not.

@@ -31,6 +31,10 @@ impl Engine {
         let found = self.managed(mirror)?;
         let (name, vg) = (found.name.clone(), found.vg.uuid.clone());
         let leg = found.leg(keep).ok_or_else(|| Refusal::InvalidArgument(format!("{name} has no leg on {keep}")))?;
+        // A choice that is not written down could turn round after a restart.
+        if let Some(why) = self.saved.error() {
+            return Err(Refusal::Held(format!("the ledger cannot be written: {why}")));
+        }
         let held = self.situation(now, |s| plan::plan(s, &vg)).resolvable;
         if !held.contains(mirror) {
             return Err(Refusal::NotHeld(format!("{name} has no hold that a choice between its legs would end")));

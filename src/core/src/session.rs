@@ -95,13 +95,19 @@ impl Target {
     }
 
     /// When the present stay will have lasted for the settle time; `None` while it is not up. The settle time doubles with
-    /// each loss within an hour.
-    pub fn settled_at(&self, settings: &Settings) -> Option<Mono> {
-        let doublings = u32::try_from(self.losses.len().saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    /// each of the `flaps` of its server within an hour but the first.
+    pub fn settled_at(&self, settings: &Settings, flaps: usize) -> Option<Mono> {
+        let doublings = u32::try_from(flaps.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
         let settle = settings.settle.saturating_mul(1 << doublings).min(settings.settle_max);
         // The first sight of a target that was never lost needs no settling.
         let settle = if self.losses.is_empty() { Duration::ZERO } else { settle };
         self.up_since.map(|up| up.after(settle))
+    }
+
+    /// Losses so far were meant. Away now, it settles once more when it is back.
+    pub fn calm(&mut self, now: Now) {
+        self.losses.clear();
+        self.losses.extend((self.state != TargetState::LoggedIn).then_some(now.mono));
     }
 
     /// When it was last lost, within the last hour.
@@ -191,7 +197,8 @@ impl Targets {
             target.losses.retain(|at| now.mono.since(*at) < FLAP_MEMORY);
             // One loss however long it lasts and however often it is looked at.
             if broken.contains(key) && !target.away {
-                target.losses.push(now.mono);
+                // A server that is out of service comes and goes as it likes.
+                target.losses.extend((!ledger.resting(&key.name)).then_some(now.mono));
                 target.away = true;
             }
             if session.is_none() && target.logout_answered {
@@ -297,7 +304,7 @@ impl Targets {
                 "no answer from iscsiadm in time".clone_into(&mut target.last_error);
                 Some(TargetState::LoggedOut)
             }
-            OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) => None,
+            OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) | OpResult::Throttle(_) => None,
         };
         target.next_attempt = Some(now.mono.after(pause));
         if let Some(state) = state.filter(|_| target.sid.is_none()) {

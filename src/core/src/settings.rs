@@ -46,6 +46,17 @@ pub struct Settings {
     pub gate: bool,
     /// When a returned leg is compared in full before it is read.
     pub verify: Verify,
+    /// Storage servers that the administrator named, `[servers.NAME]`.
+    pub servers: BTreeMap<String, ServerPolicy>,
+    /// Full copies and comparisons at a time over the link of one server. 1: two over one link take as long as one after the
+    /// other, and both are unprotected until the end.
+    pub parallel: u32,
+    /// Limit of every copy in bytes a second, unless a mirror has one of its own; 0 = none.
+    pub resync_limit: u64,
+    /// How often a redundant raid1 is compared without anybody asking; zero = never.
+    pub scrub_interval: Duration,
+    /// How long a copy may stand still before it is told. 5 min: longer than a server takes to restart.
+    pub stall_after: Duration,
     /// What is different for single mirrors, by `vg/lv`.
     pub mirrors: BTreeMap<String, MirrorPolicy>,
 }
@@ -70,12 +81,26 @@ pub struct MirrorPolicy {
     pub verify: Option<Verify>,
     /// Not to be touched.
     pub exclude: bool,
+    /// Those with more are copied and compared first; 0 unless said otherwise.
+    pub priority: i32,
+}
+
+/// What the administrator says of a storage server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerPolicy {
+    /// Its portals: `addr:port`, or `addr` for any port; IPv6 addresses in brackets when a port follows.
+    pub portals: Vec<String>,
 }
 
 impl Settings {
     /// The rule for one mirror.
     pub fn verify(&self, mirror: &str) -> Verify {
         self.mirrors.get(mirror).and_then(|policy| policy.verify).unwrap_or(self.verify)
+    }
+
+    /// How soon one mirror's turn to be copied comes.
+    pub fn priority(&self, mirror: &str) -> i32 {
+        self.mirrors.get(mirror).map_or(0, |policy| policy.priority)
     }
 }
 
@@ -99,6 +124,11 @@ impl Default for Settings {
             stop_grace: Duration::from_secs(5),
             gate: false,
             verify: Verify::Auto,
+            servers: BTreeMap::new(),
+            parallel: 1,
+            resync_limit: 0,
+            scrub_interval: Duration::ZERO,
+            stall_after: Duration::from_secs(300),
             mirrors: BTreeMap::new(),
         }
     }

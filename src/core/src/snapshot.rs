@@ -6,7 +6,8 @@ use crate::name::Name;
 use crate::observation::{Startup, SyncAction};
 use crate::time::Wall;
 use crate::words::{
-    EventCode, Hold, JobState, LegState, MirrorState, Operation, Severity, TargetState, TimeoutReason, UnmanagedReason,
+    Concern, EventCode, Hold, JobState, LegState, MirrorState, Operation, ServerState, Severity, TargetState,
+    TimeoutReason, UnmanagedReason,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub enum Object {
     Mirror(Name),
     /// A job.
     Job(JobId),
+    /// A storage server, by its name.
+    Server(Name),
 }
 
 /// Everything there is to see.
@@ -86,6 +89,8 @@ pub struct Snapshot {
     pub mirrors: BTreeMap<Name, MirrorView>,
     /// Jobs of the last minutes.
     pub jobs: BTreeMap<JobId, JobView>,
+    /// Storage servers by name.
+    pub servers: BTreeMap<Name, ServerView>,
 }
 
 impl Snapshot {
@@ -96,9 +101,47 @@ impl Snapshot {
     }
 }
 
+/// A storage server as shown: one failure domain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerView {
+    /// `addr:port`, sorted.
+    pub portals: Vec<String>,
+    /// State.
+    pub state: ServerState,
+    /// Everything known there, managed or not.
+    pub targets: Vec<TargetKey>,
+    /// Mirrors with a leg there, by their keys in [`Snapshot::mirrors`].
+    pub mirrors: Vec<Name>,
+    /// Out of service by a person's wish.
+    pub maintenance: bool,
+    /// How often it came back lately.
+    pub flap_count: u32,
+    /// Until when its legs are not touched.
+    pub held_until: Option<Wall>,
+    /// Since when it is in its state.
+    pub since: Wall,
+}
+
+/// Something that could be better, for `Diagnose`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// What.
+    pub code: &'static str,
+    /// How much it matters.
+    pub concern: Concern,
+    /// About what.
+    pub object: Object,
+    /// The facts; under `fix` what a person can do, one command or setting each.
+    pub details: Details,
+}
+
 /// A target as shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetView {
+    /// The server it is on, by its key in [`Snapshot::servers`]; empty when none is known.
+    pub server: Name,
+    /// TCP user timeout in force on the session; `None` when only NOPs detect a dead server.
+    pub detect_timeout: Option<Duration>,
     /// State.
     pub state: TargetState,
     /// Since when.

@@ -288,7 +288,7 @@ impl<'a> Join<'a> {
     }
 
     fn leg(&self, pv: Option<&PvObs>, part: &LegLayout, index: usize, device: Option<&DmObs>) -> Leg {
-        let place = self.place(&part.pv);
+        let place = self.place(&part.pv).or_else(|| self.under(device?, index));
         Leg {
             pv: part.pv.clone(),
             index: Some(index),
@@ -318,16 +318,25 @@ impl<'a> Join<'a> {
         Some(PvLink { name: disk.name.clone(), dev: disk.dev })
     }
 
-    /// Where udev last saw a PV, followed down to the SCSI disk.
+    /// Where udev last saw a PV.
     fn place(&self, pv: &PvUuid) -> Option<Place> {
-        let unlinked;
-        let link = match self.kernel.pv_links.get(pv) {
-            Some(link) => link,
-            None => {
-                unlinked = self.stranger(pv)?;
-                &unlinked
-            }
-        };
+        match self.kernel.pv_links.get(pv) {
+            Some(link) => self.place_at(link, true),
+            None => self.place_at(&self.stranger(pv)?, false),
+        }
+    }
+
+    /// The disk that a leg in use lies on, whatever stands on it now.
+    fn under(&self, device: &DmObs, index: usize) -> Option<Place> {
+        let image = self.image(device, index)?;
+        let below = self.device_at(image).map_or(Some(image), |map| map.deps.first().copied())?;
+        let disks = self.kernel.sessions.iter().flat_map(|session| &session.disks);
+        let disk = disks.into_iter().find(|disk| disk.dev == below)?;
+        self.place_at(&PvLink { name: disk.name.clone(), dev: disk.dev }, false)
+    }
+
+    /// A device, followed down to the SCSI disk.
+    fn place_at(&self, link: &PvLink, linked: bool) -> Option<Place> {
         let mut multipath = false;
         let mut dev = link.dev;
         // A PV may lie on a map on a map; eight levels are more than anybody builds.
@@ -351,7 +360,7 @@ impl<'a> Join<'a> {
             blocked: false,
             offline: false,
             multipath,
-            linked: self.kernel.pv_links.contains_key(pv),
+            linked,
         };
         let Some((session, disk)) = disks.next() else { return Some(place) };
         Some(Place {

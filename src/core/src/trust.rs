@@ -5,7 +5,8 @@
 
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{
-    Cause, Continuity, Healthy, INCIDENTS, Incident, Kind, Ledger, LegRecord, Loss, Mark, MirrorRecord, Stage, Trust,
+    Cause, Continuity, Healthy, INCIDENTS, Incident, Kind, Ledger, LegRecord, Loss, Mark, MirrorRecord, Stage,
+    TargetRecord, Trust,
 };
 use crate::name::Name;
 use crate::observation::{LegHealth, VgObs};
@@ -246,9 +247,9 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let stamp = vg.map(|vg| vg.tags.iter().filter_map(|tag| stamp_of(tag)).max().unwrap_or(0));
     let alive = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync));
     // Legs that writes go to now. One whose device is away makes them wait, and they go past nobody meanwhile.
-    let serving: BTreeSet<PvUuid> = alive()
+    let serving: Vec<&PvUuid> = alive()
         .filter(|leg| leg.up() && record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
-        .map(|leg| leg.pv.clone())
+        .map(|leg| &leg.pv)
         .collect();
     let log = record.log;
     let mut outlived = false;
@@ -259,7 +260,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         let broke = connection_broke(known, leg, evidence.broken);
         // Where only a leg that missed writes itself is in use, the one that is not in use is the newer.
         let noted = events_noted(known, event_nr);
-        let passed_by = serving.iter().any(|other| other != pv);
+        let passed_by = serving.iter().any(|other| *other != pv);
         let nobody = !alive().any(|leg| leg.pv != *pv && leg.up());
         // It lacks what is written from now on, and must not be activated alone without a word.
         outlived |= lost && !passed_by && !nobody && known.trust == Trust::Trusted;
@@ -456,12 +457,14 @@ fn note_targets(ledger: &mut Ledger, evidence: Evidence<'_>) {
     let legs = evidence.mirrors.values().filter(|m| m.unmanaged.is_none()).flat_map(|m| &m.legs);
     let seen = legs.filter_map(|leg| leg.place.as_ref()?.target.as_ref()).map(|key| &key.name);
     let known = ledger.mirrors.values().flat_map(|m| m.legs.values()).filter_map(|leg| leg.target.as_ref());
-    let carrying: BTreeSet<&Name> = seen.chain(known).collect();
-    for (name, record) in &mut ledger.targets {
-        record.carries_leg = carrying.contains(name);
-    }
-    for name in carrying {
-        ledger.targets.entry(name.clone()).or_default().carries_leg = true;
+    ledger.targets.values_mut().for_each(|record| record.carries_leg = false);
+    for name in seen.chain(known) {
+        match ledger.targets.get_mut(name) {
+            Some(record) => record.carries_leg = true,
+            None => {
+                ledger.targets.insert(name.clone(), TargetRecord { carries_leg: true, ..TargetRecord::default() });
+            }
+        }
     }
 }
 

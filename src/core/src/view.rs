@@ -261,6 +261,8 @@ pub fn target_view(s: &Situation<'_>, key: &TargetKey, target: &Target, reason: 
     let timeout = target.recovery_tmo.map(|tmo| tmo.map_or(-1, |seconds| i32::try_from(seconds).unwrap_or(i32::MAX)));
     let wall_of = |at: Mono| Wall(s.now.wall.0 + at.0.saturating_sub(s.now.mono.0));
     TargetView {
+        server: s.servers.of(&key.name).cloned().unwrap_or_default(),
+        detect_timeout: None,
         state: target.state,
         since: target.since,
         sid: target.sid,

@@ -257,6 +257,22 @@ words! {
         LvResumed = "lv-resumed",
         /// The ledger could not be read or written.
         LedgerDamaged = "ledger-damaged",
+        /// A dead session was logged out, so that writers go on.
+        TargetFenced = "target-fenced",
+        /// A copy makes no progress.
+        ResyncStalled = "resync-stalled",
+        /// A server was taken out of service.
+        MaintenanceEntered = "maintenance-entered",
+        /// A server serves again.
+        MaintenanceLeft = "maintenance-left",
+        /// A server comes and goes.
+        ServerFlapping = "server-flapping",
+        /// The configuration cannot be used.
+        ConfigRefused = "config-refused",
+        /// Healing was switched off.
+        Paused = "paused",
+        /// Healing was switched on again.
+        Resumed = "resumed",
     }
 }
 
@@ -287,6 +303,12 @@ words! {
         Activate = "activate",
         /// Leave a VG alone.
         Forget = "forget",
+        /// Read and compare all legs.
+        Check = "check",
+        /// Take a server out of service.
+        EnterMaintenance = "enter-maintenance",
+        /// Put a server back into service.
+        LeaveMaintenance = "leave-maintenance",
     }
 }
 
@@ -303,5 +325,51 @@ words! {
         Failed = "failed",
         /// Cancelled between steps.
         Cancelled = "cancelled",
+    }
+}
+
+words! {
+    /// State of a storage server.
+    ServerState {
+        /// Every managed target there is logged in.
+        Up = "up",
+        /// Some are.
+        Partial = "partial",
+        /// None is.
+        Down = "down",
+        /// Out of service by a person's wish.
+        Maintenance = "maintenance",
+        /// Cannot be told.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// Why a server may not be switched off now.
+    Obstacle {
+        /// It has the last trusted leg.
+        LastGoodLeg = "last-good-leg",
+        /// Another leg is copied from there.
+        SourceOfResync = "source-of-resync",
+        /// The other leg is on probation.
+        OtherLegUnverified = "other-leg-unverified",
+        /// The other leg is not in sync.
+        NotInSync = "not-in-sync",
+        /// The mirror is held.
+        Held = "held",
+        /// Something else than a managed mirror is on its disks.
+        OtherUser = "other-user",
+    }
+}
+
+words! {
+    /// How much a finding matters.
+    Concern {
+        /// Data or redundancy are at risk.
+        Error = "error",
+        /// Something will not work as it should.
+        Warning = "warning",
+        /// It could be better.
+        Hint = "hint",
     }
 }

@@ -19,6 +19,7 @@ pub mod scsi;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sysfs;
+pub mod tcp;
 #[cfg(test)]
 mod testing;
 mod text;

@@ -95,7 +95,7 @@ fn pv_link(roots: &Roots, name: &str) -> Result<(PvUuid, PvLink)> {
     let pv = LvmUuid::parse(name.strip_prefix(PV_LINK).unwrap_or(name)).map_err(|e| bad(&e))?;
     let target = fs::read_link(&path).map_err(|e| Error::io(format!("read link {}", path.display()), e))?;
     let name = target.file_name().and_then(|n| n.to_str()).ok_or_else(|| bad(&"points to no device"))?;
-    Ok((pv, PvLink { name: name.to_owned(), dev: sysfs::block_number(roots, name)? }))
+    Ok((pv, PvLink { name: name.into(), dev: sysfs::block_number(roots, name)? }))
 }
 
 #[cfg(test)]

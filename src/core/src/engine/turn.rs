@@ -12,7 +12,7 @@ use crate::topology::{Live, Mirror};
 use crate::upkeep::Stopping;
 use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
-use crate::{incident, view};
+use crate::{incident, servers, view};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
@@ -49,7 +49,8 @@ impl Engine {
     pub(super) fn next_due(&self, now: Now) -> Mono {
         let s = &self.settings;
         let targets = self.targets.all.values();
-        let settled = targets.clone().filter_map(|t| t.settled_at(s));
+        let flaps = |key: &TargetKey| self.servers.of(&key.name).map_or(0, |name| self.servers.flaps(name, &self.targets));
+        let settled = self.targets.all.iter().filter_map(|(key, t)| t.settled_at(s, flaps(key)));
         let logins = targets.filter_map(|t| t.next_attempt);
         let missing = self.targets.iscsid_missing_since.map(|at| at.after(s.suspended_grace));
         let stuck =
@@ -142,6 +143,11 @@ impl Engine {
                 let reply = self.command(now, command);
                 effects.push(Effect::Reply(token, reply));
             }
+            Input::Settings(settings) => {
+                self.settings = settings;
+                // What is excluded may have changed.
+                self.join();
+            }
             Input::Tick => self.wants.kernel = true,
             Input::SystemStopping(system) => self.system_stopping = Some(system),
             Input::Stopping => {
@@ -162,7 +168,7 @@ impl Engine {
             return;
         }
         let mut next = self.situation(now, |s| Snapshot {
-            paused: None,
+            paused: self.ledger.wishes.paused.as_ref().map(|paused| paused.reason.clone()),
             targets: self
                 .targets
                 .all
@@ -178,6 +184,7 @@ impl Engine {
                 .iter()
                 .map(|(uuid, m)| (m.name.clone(), view::mirror_view(s, m, holds, self.watch.paces.get(uuid), now.wall)))
                 .collect(),
+            servers: BTreeMap::new(),
             jobs: BTreeMap::new(),
         });
         if !self.outdated {
@@ -186,6 +193,7 @@ impl Engine {
             let open: BTreeSet<Name> = self.jobs.activations().collect();
             self.asked.retain(|uuid| self.mirrors.get(uuid).is_some_and(|m| open.contains(&m.name)));
         }
+        next.servers = self.situation(now, |s| servers::views(s, &next.targets, &self.snapshot.servers));
         let snapshot = &next;
         self.hurry.retain(|uuid| {
             let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));

@@ -80,7 +80,9 @@ impl Op {
             | Self::SetRunning { .. }
             | Self::Flush { .. }
             | Self::Register { .. }
-            | Self::Unregister { .. } => return None,
+            | Self::Unregister { .. }
+            | Self::ReadThrottle { .. }
+            | Self::SetThrottle { .. } => return None,
         };
         Some(words)
     }
@@ -95,6 +97,8 @@ impl Op {
             Self::Rescan { disk } => format!("echo 1 > /sys/block/{disk}/device/rescan"),
             Self::SetOffline { disk } => format!("echo offline > /sys/block/{disk}/device/state"),
             Self::SetRunning { disk } => format!("echo running > /sys/block/{disk}/device/state"),
+            Self::ReadThrottle { throttle } => format!("cat {}", throttle.path()),
+            Self::SetThrottle { throttle, value } => format!("echo {value} > {}", throttle.path()),
             Self::Flush { devices, .. } => format!("flush the caches of {}", devices.join(" ")),
             Self::Register { disk, key, .. } => format!("register key {key:#018x} with {disk}"),
             Self::Unregister { disk, key, .. } => format!("take key {key:#018x} from {disk}"),

@@ -2,7 +2,7 @@
 //! nobody will bring back, and a VG that is to be left alone.
 
 use super::{Plan, Situation};
-use crate::ids::VgUuid;
+use crate::ids::{TargetKey, VgUuid};
 use crate::ledger::{Cause, Kind, LegRecord, Trust};
 use crate::observation::LegHealth;
 use crate::op::{Op, stamp_of};
@@ -13,11 +13,11 @@ use crate::{boot, continuity};
 
 /// Legs whose device stays away although every session is up: nothing will come by itself.
 pub(super) fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
-    let settled = |target: &crate::session::Target| {
-        target.sid.is_none() || target.settled_at(s.settings).is_some_and(|at| at <= s.now.mono)
+    let settled = |(key, target): (&TargetKey, &crate::session::Target)| {
+        target.sid.is_none() || s.settled_at(key).is_some_and(|at| at <= s.now.mono)
     };
     let looks = plan.steps.iter().all(|(op, _)| matches!(op, Op::Probe { .. }));
-    if !s.reported || !looks || !s.targets.all.values().all(settled) {
+    if !s.reported || !looks || !s.targets.all.iter().all(settled) {
         return;
     }
     for mirror in mirrors.iter().filter(|m| m.live != Live::Inactive) {
@@ -109,6 +109,11 @@ pub(super) fn rejoin(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         up && trusted && leg.health == Some(LegHealth::InSync) && s.looks.judged(leg, s.targets)
     };
     let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
+    // Metadata written now would be the same on both sides of a fork.
+    let diverged = |known: &LegRecord| matches!(&known.trust, Trust::Suspect { loss, .. } if loss.diverged);
+    if mirrors.iter().filter_map(|m| s.record(m)).flat_map(|record| record.legs.values()).any(diverged) {
+        return;
+    }
     let flagged = legs().filter(|(_, leg)| leg.missing && leg.index.is_some());
     for (mirror, leg) in flagged.filter(|(m, leg)| good(m, leg)) {
         let all = legs().filter(|(_, other)| other.pv == leg.pv).all(|(m, other)| good(m, other));

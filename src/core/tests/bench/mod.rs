@@ -49,7 +49,7 @@ enum Pending {
     Nodes,
     Saved(Arc<Ledger>),
     Deadline(OpId),
-    End(OpId, Op, Option<Fault>),
+    End(OpId, Box<Op>, Option<Fault>),
 }
 
 /// A command that ran, for stories to look at.
@@ -348,7 +348,7 @@ impl Bench {
             self.queue.push((now + deadline, self.run, Pending::Deadline(id)));
         }
         self.ran.push(Ran { at: now / SECOND, op: op.clone() });
-        self.queue.push((now + takes, self.run, Pending::End(id, op, fault)));
+        self.queue.push((now + takes, self.run, Pending::End(id, Box::new(op), fault)));
     }
 
     /// The daemon dies and is started again. Commands it started go on (`KillMode=process`); what it had not saved is lost.

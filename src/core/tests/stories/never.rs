@@ -97,6 +97,7 @@ impl Stand {
         )]
         .into();
         let steady: BTreeSet<LvUuid> = mirrors.keys().cloned().collect();
+        let servers = mirrorkeeper_core::servers::domains(targets.all.keys(), &BTreeMap::new());
         safety::check(
             op,
             &Situation {
@@ -107,6 +108,7 @@ impl Stand {
                 reported: self.reported,
                 ledger: &ledger,
                 targets: &targets,
+                servers: &servers,
                 mirrors: &mirrors,
                 steady: &steady,
                 stuck_since: &BTreeMap::new(),

@@ -80,7 +80,7 @@ fn the_timeout_stays_long_while_the_partner_is_on_probation() {
 fn a_fixed_value_is_kept_until_it_is_taken_back() {
     let mut bench = Bench::settled(&["r1"], &[]);
     let set = |bench: &mut Bench, seconds| {
-        let reply = bench.command(Command::SetReplacementTimeout { target: Machine::target(B), seconds });
+        let reply = bench.command(Command::SetReplacementTimeout { target: Machine::target(B), seconds, uid: 0 });
         assert_eq!(reply, Ok(Reply::Done));
         bench.run_for(5);
         (bench.machine.session(B).tmo, bench.machine.records[B], bench.target(B).timeout_reason)
@@ -100,10 +100,10 @@ fn a_fixed_value_is_kept_until_it_is_taken_back() {
 #[test]
 fn a_fixed_value_out_of_range_or_for_nobody_is_refused() {
     let mut bench = Bench::settled(&["r1"], &[]);
-    let too_long = bench.command(Command::SetReplacementTimeout { target: Machine::target(B), seconds: 86_401 });
+    let too_long = bench.command(Command::SetReplacementTimeout { target: Machine::target(B), seconds: 86_401, uid: 0 });
     assert!(matches!(too_long, Err(Refusal::InvalidArgument(_))), "{too_long:?}");
     let nobody = TargetKey::new("iqn.2024.x:nobody", "10.0.0.2", 3260, "default");
-    let unknown = bench.command(Command::SetReplacementTimeout { target: nobody, seconds: 30 });
+    let unknown = bench.command(Command::SetReplacementTimeout { target: nobody, seconds: 30, uid: 0 });
     assert!(matches!(unknown, Err(Refusal::NoSuchObject(_))), "{unknown:?}");
 }
 

@@ -87,8 +87,8 @@ impl Control {
                 Ok(device) => found.push(device),
                 Err(Error::Absent { .. }) => {}
                 Err(e) => found.push(DmObs {
-                    name: listed.name,
-                    uuid: listed.uuid.unwrap_or_default(),
+                    name: listed.name.into(),
+                    uuid: listed.uuid.unwrap_or_default().into(),
                     dev: listed.dev,
                     event_nr: listed.event_nr.unwrap_or_default(),
                     suspended: false,
@@ -114,8 +114,8 @@ impl Control {
         };
         let (answer, buffer) = self.call(Command::TableDeps, 0, Some(dev))?;
         Ok(DmObs {
-            name: header.name,
-            uuid: header.uuid,
+            name: header.name.into(),
+            uuid: header.uuid.into(),
             dev,
             event_nr: header.event_nr,
             suspended: header.flags & wire::SUSPENDED != 0,

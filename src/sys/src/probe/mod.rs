@@ -6,6 +6,7 @@
 
 mod crc;
 mod device;
+mod direct;
 #[cfg(test)]
 mod image;
 pub mod label;
@@ -15,6 +16,7 @@ pub mod superblock;
 mod verb;
 pub mod vgtext;
 
+pub use direct::DirectRead;
 pub use leg::{Source, inspect};
 pub use verb::Verb;
 
@@ -59,6 +61,14 @@ pub fn answer(stdout: &[u8]) -> Result<BTreeMap<PvUuid, LegProbe>> {
 /// When it is no complete answer.
 pub fn registration(stdout: &[u8]) -> Result<Registration> {
     serde_json::from_slice(stdout).map_err(|e| Error::malformed("answer about registrations", e))
+}
+
+/// Reads what [`Verb::ReadDirect`] wrote to its standard output.
+///
+/// # Errors
+/// When it is no complete answer.
+pub fn direct_read(stdout: &[u8]) -> Result<DirectRead> {
+    serde_json::from_slice(stdout).map_err(|e| Error::malformed("answer about a direct read", e))
 }
 
 /// The child's side: `arguments` are those after [`FLAG`]. Without any, a request is read from `input` and answered to

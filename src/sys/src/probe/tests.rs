@@ -75,8 +75,7 @@ fn without_a_label_no_superblock_can_be_found() {
 
 fn ask(roots: &Roots, device: &str, disk: &str) -> LegProbe {
     let pv = LvmUuid::parse(VG).unwrap();
-    let target =
-        ProbeTarget { pv: pv.clone(), device: device.to_owned(), superblocks: vec![0, 4096], disk: disk.to_owned() };
+    let target = ProbeTarget { pv: pv.clone(), device: device.into(), superblocks: vec![0, 4096], disk: disk.into() };
     let mut output = Vec::new();
     main(&[], roots, &request(&[target]).unwrap()[..], &mut output).unwrap();
     answer(&output).unwrap().remove(&pv).unwrap()

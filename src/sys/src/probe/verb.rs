@@ -1,6 +1,6 @@
 //! What a child does besides reading: each ends with exit status 0 only when it is done.
 
-use super::{FLAG, print};
+use super::{FLAG, direct, print};
 use crate::error::{Error, Result};
 use crate::{Roots, blockdev, scsi, sysfs};
 use std::io::Write;
@@ -18,7 +18,12 @@ pub enum Verb {
     Register(String, u64),
     /// Take the key away, and print what is registered then.
     Unregister(String, u64),
+    /// Read the block of a device that holds the byte at this offset, past the page cache, and print how it went.
+    ReadDirect(String, u64),
 }
+
+const VERBS: &str =
+    "rescan DISK, running DISK, flush NAME…, register DISK KEY, unregister DISK KEY or read-direct NAME OFFSET";
 
 impl Verb {
     /// The command line.
@@ -30,6 +35,7 @@ impl Verb {
             Self::Flush(names) => std::iter::once("flush".to_owned()).chain(names.iter().cloned()).collect(),
             Self::Register(disk, ours) => vec!["register".to_owned(), disk.clone(), key(ours)],
             Self::Unregister(disk, ours) => vec!["unregister".to_owned(), disk.clone(), key(ours)],
+            Self::ReadDirect(name, offset) => vec!["read-direct".to_owned(), name.clone(), offset.to_string()],
         };
         super::argv().into_iter().chain(words).collect()
     }
@@ -46,10 +52,11 @@ impl Verb {
             }
             ["register", disk, ours] => Self::Register(disk.to_owned(), key(ours).map_err(bad)?),
             ["unregister", disk, ours] => Self::Unregister(disk.to_owned(), key(ours).map_err(bad)?),
-            _ => {
-                let verbs = "rescan DISK, running DISK, flush NAME…, register DISK KEY or unregister DISK KEY";
-                return Err(bad(format!("not {verbs}")));
+            ["read-direct", name, offset] => {
+                let offset = offset.parse().map_err(|_| bad(format!("{offset:?} is no offset in bytes")))?;
+                Self::ReadDirect(name.to_owned(), offset)
             }
+            _ => return Err(bad(format!("not {VERBS}"))),
         })
     }
 
@@ -63,6 +70,7 @@ impl Verb {
             Self::Unregister(disk, ours) => {
                 print(&scsi::unregister(&mut scsi::Disk::open(roots, &disk)?, ours), output)
             }
+            Self::ReadDirect(name, offset) => print(&direct::read(roots, &name, offset)?, output),
         }
     }
 }
@@ -96,6 +104,7 @@ mod tests {
             Verb::Flush(vec!["sda".into(), "sdb".into()]),
             Verb::Register("sda".into(), u64::MAX),
             Verb::Unregister("sda".into(), 1),
+            Verb::ReadDirect("dm-3".into(), u64::MAX),
         ];
         for verb in verbs {
             let argv = verb.argv();
@@ -106,8 +115,13 @@ mod tests {
 
     #[test]
     fn what_is_no_verb_is_refused() {
-        for line in ["format sda", "rescan", "rescan sda sdb", "flush", "register sda", "running", "register sda 1 2"] {
+        let lines = ["format sda", "rescan", "rescan sda sdb", "flush", "register sda", "running", "register sda 1 2"];
+        for line in lines.into_iter().chain(["read-direct sda", "read-direct sda 0 0"]) {
             assert!(parse(line).unwrap_err().to_string().contains("unregister DISK KEY"), "{line}");
+        }
+        for offset in ["", "-1", "0x10", "4k", "18446744073709551616"] {
+            let said = parse(&format!("read-direct sda {offset}")).unwrap_err().to_string();
+            assert!(said.contains("is no offset"), "{offset}: {said}");
         }
         for key in ["0", "0000000000000000", "", "+1", "0x1", "g", "10000000000000000", "-1"] {
             let said = parse(&format!("register sda {key}")).unwrap_err().to_string();

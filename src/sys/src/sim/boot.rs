@@ -61,6 +61,7 @@ impl World {
     }
 
     fn off(&mut self) {
+        self.doubt_silent_servers();
         let again = self.daemon.restart_after.take();
         self.kill_daemon();
         self.daemon.restart_after = again;

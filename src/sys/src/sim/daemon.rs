@@ -179,6 +179,7 @@ impl World {
             return;
         }
         self.note(|_| "# the daemon dies".to_owned());
+        self.excuse_last_moments();
         let d = &mut self.daemon;
         d.crash_at = None;
         d.writing.clear();
@@ -363,6 +364,7 @@ impl World {
 /// An event in one line.
 fn told(event: &Event) -> String {
     let object = match &event.object {
+        Object::Server(name) => name.to_string(),
         Object::Manager => String::new(),
         Object::Target(key) => key.to_string(),
         Object::Mirror(name) => name.to_string(),

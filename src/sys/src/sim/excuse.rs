@@ -4,10 +4,13 @@
 
 use super::clock::SECOND;
 use super::content::Kind;
+use super::session::State;
 use super::truth_keeper::Actor;
 use super::volume::{Health, Live};
 use super::world::World;
-use mirrorkeeper_core::ledger::Mark;
+use mirrorkeeper_core::ledger::{Ledger, Mark};
+use mirrorkeeper_core::plan;
+use mirrorkeeper_core::snapshot::MirrorView;
 
 /// How long after one server went another one's restart may have cost what only the first one has: longer than any cache is
 /// held back.
@@ -30,6 +33,11 @@ impl World {
                 continue;
             }
             self.went_away(lun, false);
+            let (vg, unwatched) = (self.luns[lun].vg, !self.daemon.ledger_ok);
+            for n in 0..self.vgs[vg].volumes.len() {
+                let volume = self.vgs[vg].volumes[n];
+                self.volumes[volume].unnoted |= unwatched;
+            }
             if !provable {
                 self.doubt_lun(lun);
             }
@@ -112,7 +120,9 @@ impl World {
 
     /// One held volume holds all on its PV.
     pub fn excused(&self, volume: usize) -> bool {
-        self.vgs[self.volumes[volume].vg].volumes.iter().any(|v| self.volumes[*v].excused)
+        // Writes to a last leg that failed leave an array that only another table revives.
+        let excused = |v: &super::volume::Volume| v.excused || v.unnoted || v.spoiled;
+        self.vgs[self.volumes[volume].vg].volumes.iter().any(|v| excused(&self.volumes[*v]))
     }
 
     /// A volume is said to be redundant again: what excused it before is over, if it is true.
@@ -129,6 +139,23 @@ impl World {
             (v.doubted, v.excused) = (0, v.forgotten);
             v.away.clear();
             v.unnoted = false;
+        }
+    }
+
+    /// The daemon dies: what happened within the last moments it had no time to write down.
+    pub fn excuse_last_moments(&mut self) {
+        let now = self.now;
+        let fresh = |v: &&mut super::volume::Volume| v.died_at.is_some_and(|at| now < at + 2 * SECOND);
+        self.volumes.iter_mut().filter(fresh).for_each(|v| v.unnoted = true);
+    }
+
+    /// The client goes down while servers are away and nobody has noticed yet.
+    pub fn doubt_silent_servers(&mut self) {
+        for server in 0..self.servers.len() {
+            let unnoticed = self.sessions[server].as_ref().is_some_and(|s| s.state == State::LoggedIn);
+            if unnoticed && !self.servers[server].answers() {
+                self.doubt_server(server);
+            }
         }
     }
 
@@ -157,10 +184,14 @@ impl World {
         self.daemon.ledger().and_then(|ledger| ledger.vgs.get(vg)).is_some_and(|vg| vg.forgotten)
     }
 
-    /// The service ended while it was open, or was told to leave it alone: nobody saw what became of it.
+    /// The ledger cannot be written, the service ended while the volume was open, or was told to leave it alone: nobody
+    /// remembers what becomes of it.
     pub fn unwatched(&self, volume: usize) -> bool {
-        let left = self.daemon.ledger().is_some_and(|ledger| ledger.mark == Mark::Left);
-        !self.daemon.alive() && left || self.left_alone(volume)
+        let left = |ledger: &Ledger| {
+            let unseen = ledger.mirrors.get(&self.volumes[volume].names.uuid).is_some_and(|record| record.unseen);
+            unseen || !self.daemon.alive() && ledger.mark == Mark::Left
+        };
+        !self.daemon.ledger_ok || self.left_alone(volume) || self.daemon.ledger().is_none_or(left)
     }
 
     /// A person has taken one of its disks away, or its legs.
@@ -173,13 +204,16 @@ impl World {
     /// Whether what a leg holds may be served although another leg has more: nobody can tell which, or a person's choice is
     /// being carried out.
     pub fn undecidable(&mut self, volume: usize) -> bool {
-        let untouchable = self.doubled(volume) || self.partial(volume);
+        let untouchable = self.doubled(volume) || self.partial(volume) || self.crowded(volume);
+        let choice = |m: &MirrorView| m.hold.is_some_and(|hold| plan::RESOLVABLE.contains(&hold));
+        let untouchable = untouchable || self.volumes[volume].excused && self.shown(volume).is_some_and(choice);
         if self.volumes[volume].resolving.is_some() || self.left_alone(volume) || untouchable {
             return true;
         }
         let used = self.pvs_in_use(volume);
         // Without its ledger it does not know what went away before it looked.
-        if used == 0 || !(self.volumes[volume].forgotten || self.all_in_doubt(volume, used)) {
+        let v = &self.volumes[volume];
+        if used == 0 || !(v.forgotten || v.unnoted || self.all_in_doubt(volume, used)) {
             return false;
         }
         self.fork_quietly(volume);
@@ -195,6 +229,12 @@ impl World {
             Kind::Mirror => missing != 0,
             _ => v.legs.iter().any(|leg| missing >> leg.pv & 1 == 1),
         }
+    }
+
+    /// A table load would revive another failed leg with the one it is for: left to a person so far.
+    fn crowded(&self, volume: usize) -> bool {
+        let v = &self.volumes[volume];
+        v.legs.len() > 2 && v.legs.iter().any(|leg| leg.health == Health::Dead)
     }
 
     /// Two LUNs of its VG carry one label.

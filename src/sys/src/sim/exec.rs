@@ -6,7 +6,7 @@ use super::content::{Kind, Label};
 use super::lvm::Answer;
 use super::session::{Scsi, State, Way};
 use super::truth_keeper::Actor;
-use super::volume::{Action, Live};
+use super::volume::{Action, Health, Live};
 use super::world::World;
 use mirrorkeeper_core::ids::{OpId, PvUuid};
 use mirrorkeeper_core::input::Input;
@@ -138,6 +138,15 @@ impl World {
                 .iter()
                 .filter_map(|lv| self.volume_by_uuid(&lv.uuid))
                 .any(|v| self.volumes[v].live == Live::Raid);
+        let live = |v: usize, pv: &PvUuid| {
+            let pv = self.local_pv(pv).map(|(_, pv)| pv);
+            let leg = self.volumes[v].legs.iter().find(|leg| Some(leg.pv) == pv);
+            leg.is_some_and(|leg| leg.health == Health::Alive)
+        };
+        let on_dead = match op {
+            Op::Rebuild { lv, pv, .. } => self.volume_by_uuid(&lv.uuid).is_some_and(|v| !live(v, pv)),
+            _ => false,
+        };
         let unjustified = self.unjustified(op);
         let on_disk = self.daemon.ledger().map(|ledger| ledger.generation);
         let unsaved = self.daemon.asked_to_save.is_some_and(|asked| Some(asked) != on_disk);
@@ -152,6 +161,9 @@ impl World {
         }
         if on_raid {
             self.violate(format!("{code}: lvconvert --repair on a raid volume"));
+        }
+        if on_dead {
+            self.violate(format!("{code}: rebuild of a leg that is not live"));
         }
         if unsaved {
             self.violate(format!("{code}: begun before the ledger that was to be saved is on disk"));

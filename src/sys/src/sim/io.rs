@@ -68,7 +68,8 @@ impl World {
         let unproven = v.alive().all(|leg| v.legs[leg].flag);
         v.excused |= unproven;
         self.leg_went_away(volume, leg);
-        self.volumes[volume].unnoted |= !self.daemon.ledger_ok;
+        self.volumes[volume].died_at = Some(self.now);
+        self.volumes[volume].unnoted |= self.unwatched(volume);
         self.queue.at(self.now + super::excuse::FLAGGED, Happening::Flagged { volume });
         let rise = self.rng.between(3, 5);
         for survivor in 0..self.volumes[volume].legs.len() {
@@ -90,7 +91,8 @@ impl World {
         self.note(|w| format!("  {}: leg {leg} dies", w.volumes[volume].names.full));
         self.excuse_stranded();
         self.leg_went_away(volume, leg);
-        self.volumes[volume].unnoted |= !self.daemon.ledger_ok;
+        self.volumes[volume].died_at = Some(self.now);
+        self.volumes[volume].unnoted |= self.unwatched(volume);
         self.poke();
         self.foresee_dmeventd(volume);
     }

@@ -185,10 +185,6 @@ impl World {
             return Err("Unable to replace devices while it is not in-sync");
         }
         let leg = v.legs.iter().position(|leg| leg.pv == pv).ok_or("not a leg")?;
-        if actor == Actor::Daemon && v.legs[leg].health != Health::Alive {
-            let name = v.names.full.clone();
-            self.violate(format!("{name}: rebuild of leg {leg}, which is not live"));
-        }
         let vg = self.volumes[volume].vg;
         self.write_text(vg, |_| {});
         self.load_table(volume, lv.write_mostly, Some(leg), actor);

@@ -48,7 +48,7 @@ impl World {
         let vg = self.vgs[n].name.clone();
         if let Some(Ok(_)) = self.command(Command::Forget { vg: vg.to_string(), uid: UID }) {
             for n in self.vgs[n].volumes.clone() {
-                self.volumes[n].excused = true;
+                (self.volumes[n].excused, self.volumes[n].unnoted) = (true, true);
             }
         }
     }
@@ -80,8 +80,10 @@ impl World {
         // Nothing is done about it before it is on disk.
         let run = self.daemon.run;
         let saved = self.run_until(SAVED, |w| w.kept(volume).as_ref() == Some(&keep));
-        let chosen: Vec<usize> =
+        let mut chosen: Vec<usize> =
             self.vgs[vg].volumes.iter().copied().filter(|n| self.kept(*n).as_ref() == Some(&keep)).collect();
+        // Taken, and written down as soon as that is possible.
+        chosen.extend([volume].into_iter().filter(|_| !saved && !self.daemon.ledger_ok));
         let able = self.daemon.alive() && self.daemon.run == run && self.daemon.ledger_ok;
         if !saved && able && self.violations.is_empty() {
             self.violate("Resolve does not keep the leg that was chosen".to_owned());

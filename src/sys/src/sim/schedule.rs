@@ -192,9 +192,11 @@ impl World {
                     !lun.is_some_and(|lun| v.truth.held_by(&self.luns[lun].cached.areas[v.lv].blocks))
                 });
                 let dead = v.legs.iter().any(|leg| leg.health != Health::Alive);
+                let short = v.legs.len() < 2 && !v.reshaped;
+                let stale = stale.filter(|_| !self.undecidable(volume));
                 if let Some(leg) = stale {
                     self.violate(format!("{name}: said to be redundant with an old leg {leg}"));
-                } else if dead || (v.legs.len() < 2 && !v.reshaped) {
+                } else if dead || short {
                     self.violate(format!("{name}: said to be redundant and is not"));
                 }
             }
@@ -203,7 +205,10 @@ impl World {
                 // LVM takes the flag off a PV without legs when it writes next; nobody does.
                 let vg = self.vgs[self.volumes[volume].vg].volumes.iter();
                 let unused = hold == Some(Hold::VgIncomplete) && vg.copied().any(|v| self.volumes[v].reshaped);
-                if !self.excused(volume) && !unused {
+                // Its disk cannot be kept out while another volume uses it.
+                let v = &self.volumes[volume];
+                let shared = v.resolving.is_some() && hold == Some(Hold::UnmanagedUser);
+                if !self.excused(volume) && !unused && !shared {
                     self.violate(format!(
                         "{name}: ends {state} held {hold:?} {details:?} without a reason known to the model"
                     ));

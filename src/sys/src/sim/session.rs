@@ -9,6 +9,9 @@ use mirrorkeeper_core::input::{Input, IscsiHint};
 use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::ProcessObs;
 
+/// How long a session may be away because iscsid was restarted, and nobody thinks that its server was.
+const BOUNCE: u64 = 10 * SECOND;
+
 /// State of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -186,7 +189,10 @@ impl World {
         }
         self.next_number += 1;
         let (now, port) = (self.now, 40_000 + u16::try_from(self.next_number % 20_000).unwrap_or(0));
+        let restarted = self.iscsid.map(|iscsid| iscsid.start);
         let Some(session) = self.sessions[server].as_mut().filter(|s| s.state != State::LoggedIn) else { return };
+        // A restart of iscsid excuses only a short absence.
+        let unexcused = restarted == Some(session.since) && now > session.since + BOUNCE;
         (session.state, session.since, session.port) = (State::LoggedIn, now, port);
         self.servers[server].offline_by_hand = false;
         for disk in &mut session.disks {
@@ -196,6 +202,9 @@ impl World {
             disk.link = disk.link.filter(|pv| label == Label::Pv(*pv));
         }
         self.note(|_| format!("  session {sid} with server {server} is back"));
+        if unexcused {
+            self.doubt_server(server);
+        }
         self.poke();
         self.paths_changed(Actor::Nature);
         self.complete();

@@ -165,7 +165,8 @@ impl World {
             changed += u64::from(before[block] != *id);
             self.luns[to].cached.areas[lv].blocks[block] = *id;
             let v = &self.volumes[volume];
-            if actor == Actor::Daemon && !v.truth.allows(block, *id) && v.truth.allows(block, before[block]) {
+            let spoiled = !v.truth.allows(block, *id) && v.truth.allows(block, before[block]);
+            if actor == Actor::Daemon && spoiled && !v.unnoted {
                 let name = v.names.full.clone();
                 self.violate(format!("{name}: an old leg {source} was copied over leg {target}"));
             }
@@ -189,7 +190,8 @@ impl World {
         }
         let truth = self.volumes[volume].truth;
         if self.holder(volume, &truth).is_none() {
-            if actor == Actor::Daemon && self.volumes[volume].resolving.is_none() {
+            let v = &self.volumes[volume];
+            if actor == Actor::Daemon && v.resolving.is_none() && !v.unnoted {
                 let name = self.volumes[volume].names.full.clone();
                 self.violate(format!("{name}: no leg holds all acknowledged writes any more"));
             }

@@ -468,6 +468,7 @@ fn volume(vg: usize, lv: usize, group: &Vg, name: &str, kind: Kind) -> Volume {
         doubted: 0,
         doubted_at: 0,
         unnoted: false,
+        died_at: None,
         away: Vec::new(),
         forgotten: false,
         reshaped: false,

@@ -31,15 +31,15 @@ pub fn disks(session: &Path, gaps: &mut Vec<String>) -> Vec<DiskObs> {
 fn disk(lun: &Path, block: &Path) -> Result<DiskObs> {
     let sectors: u64 = text::parsed(&block.join("size"), |t| t.parse().ok(), "a number of sectors")?;
     Ok(DiskObs {
-        name: name(block),
+        name: name(block).into(),
         dev: number(block)?,
         state: state(&text::read(&lun.join("state"))?),
         size: sectors.saturating_mul(SECTOR),
         // Reading it fails with EINVAL on a LUN that has none.
-        wwid: text::optional(&lun.join("wwid")).ok().flatten().unwrap_or_default(),
+        wwid: text::optional(&lun.join("wwid")).ok().flatten().unwrap_or_default().into(),
         sectors_written: sectors_written(&block.join("stat"))?,
         partitions: partitions(block)?,
-        write_cache: text::optional(&block.join("queue/write_cache")).ok().flatten().unwrap_or_default(),
+        write_cache: text::optional(&block.join("queue/write_cache")).ok().flatten().unwrap_or_default().into(),
     })
 }
 

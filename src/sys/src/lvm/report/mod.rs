@@ -103,7 +103,7 @@ fn volume_group(vg: &Row, section: &Section) -> Why<VgObs> {
     }
     Ok(VgObs {
         uuid: vg.uuid("vg_uuid")?,
-        name: vg.text("vg_name")?,
+        name: vg.text("vg_name")?.into(),
         seqno: vg.number("vg_seqno")?,
         exported: vg.flag("vg_exported")?,
         system_id: vg.text("vg_systemid")?,
@@ -135,7 +135,7 @@ fn logical_volume(lv: &Row, section: &Section) -> Why<LvObs> {
     // Sorted by start where the report has it; a stable sort keeps LVM's own order else.
     segs.sort_by_key(|seg| seg.number("seg_start").unwrap_or_default());
     Ok(LvObs {
-        name: plain(&lv.text("lv_name")?),
+        name: plain(&lv.text("lv_name")?).into(),
         parent: plain(&lv.text("lv_parent")?),
         role: lv.list("lv_role")?,
         layout: lv.list("lv_layout")?,
@@ -154,7 +154,7 @@ fn logical_volume(lv: &Row, section: &Section) -> Why<LvObs> {
 }
 
 fn segment(seg: &Row) -> Why<SegObs> {
-    let devices = |column| Ok::<_, String>(seg.list(column)?.iter().map(|d| device(d)).collect());
+    let devices = |column| Ok::<_, String>(seg.list(column)?.iter().map(|d| device(d).into()).collect());
     Ok(SegObs {
         segtype: seg.text("segtype")?,
         devices: devices("devices")?,
