@@ -39,7 +39,9 @@ impl From<zbus::Error> for Error {
                 None => Self::Bus(error),
             },
             zbus::Error::FDO(standard) => match standard.as_ref() {
-                Fdo::AccessDenied(message) => Self::AccessDenied(message.clone()),
+                Fdo::AccessDenied(message) | Fdo::InteractiveAuthorizationRequired(message) => {
+                    Self::AccessDenied(message.clone())
+                }
                 Fdo::ServiceUnknown(message)
                 | Fdo::NameHasNoOwner(message)
                 | Fdo::NoReply(message)

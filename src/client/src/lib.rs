@@ -7,12 +7,13 @@
 mod error;
 pub mod hold;
 mod model;
+pub mod path;
 mod proxy;
 
 pub use error::{Error, Result};
-pub use model::{Job, Leg, Manager, Mirror, PlannedStep, Status, Step, Target, Value};
-pub use proxy::{JobProxy, ManagerProxy, MirrorProxy, TargetProxy};
-pub use zbus::OwnedObjectPath;
+pub use model::{Entry, Finding, Job, Leg, Manager, Mirror, PlannedStep, Server, Status, Step, Target, Value};
+pub use proxy::{JobProxy, ManagerProxy, MirrorProxy, ServerProxy, TargetProxy};
+pub use zbus::{ObjectPath, OwnedObjectPath};
 
 use model::Interfaces;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 use zbus::connection::Builder;
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, ObjectPath, Type};
+use zbus::{Connection, Type};
 
 /// Name on the bus.
 pub const NAME: &str = "org.mirrorkeeper1";
@@ -87,6 +88,15 @@ impl Client {
     /// When the connection is gone; likewise below.
     pub async fn manager(&self) -> Result<ManagerProxy<'static>> {
         Ok(ManagerProxy::builder(&self.connection).cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// A server by its path.
+    ///
+    /// # Errors
+    /// As [`Self::manager`].
+    pub async fn server<'p>(&self, path: impl Into<ObjectPath<'p>>) -> Result<ServerProxy<'p>> {
+        let builder = ServerProxy::builder(&self.connection).path(path.into());
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
     }
 
     /// A target by its path.

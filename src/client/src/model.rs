@@ -12,6 +12,8 @@ use zbus::{DeserializeDict, OwnedObjectPath, OwnedVariant, Type, Variant};
 pub struct Status {
     /// The sum.
     pub manager: Manager,
+    /// Servers by object path.
+    pub servers: BTreeMap<String, Server>,
     /// Targets by object path.
     pub targets: BTreeMap<String, Target>,
     /// Mirrors by object path.
@@ -25,6 +27,7 @@ impl Status {
         let mut status = Self { manager, ..Self::default() };
         for (path, found) in objects {
             let path = path.to_string();
+            status.servers.extend(found.server.map(|server| (path.clone(), server)));
             status.targets.extend(found.target.map(|target| (path.clone(), target)));
             status.mirrors.extend(found.mirror.map(|mirror| (path.clone(), mirror)));
             status.jobs.extend(found.job.map(|job| (path, job)));
@@ -37,6 +40,8 @@ impl Status {
 #[derive(Debug, DeserializeDict, Type)]
 #[zbus(signature = "a{sa{sv}}")]
 pub(crate) struct Interfaces {
+    #[zbus(rename = "org.mirrorkeeper1.Server")]
+    server: Option<Server>,
     #[zbus(rename = "org.mirrorkeeper1.Target")]
     target: Option<Target>,
     #[zbus(rename = "org.mirrorkeeper1.Mirror")]
@@ -60,6 +65,24 @@ pub struct Manager {
     pub pause_reason: String,
 }
 
+/// A storage server.
+#[allow(missing_docs, reason = "each field is a property, documented in dbus/org.mirrorkeeper1.Server.xml")]
+#[derive(Debug, Clone, Default, PartialEq, DeserializeDict, Serialize, Type)]
+#[zbus(signature = "a{sv}", rename_all = "PascalCase")]
+pub struct Server {
+    pub name: String,
+    pub portals: Vec<String>,
+    pub state: String,
+    pub targets: Vec<OwnedObjectPath>,
+    pub mirrors: Vec<OwnedObjectPath>,
+    pub maintenance: bool,
+    pub flap_count: u32,
+    #[zbus(rename = "HeldUntilAtUSec")]
+    pub held_until_at_usec: u64,
+    #[zbus(rename = "SinceUSec")]
+    pub since_usec: u64,
+}
+
 /// A target.
 #[allow(missing_docs, reason = "each field is a property, documented in dbus/org.mirrorkeeper1.Target.xml")]
 #[derive(Debug, Clone, Default, PartialEq, DeserializeDict, Serialize, Type)]
@@ -68,6 +91,7 @@ pub struct Target {
     pub iqn: String,
     pub portal: String,
     pub interface: String,
+    pub server: OwnedObjectPath,
     pub state: String,
     #[zbus(rename = "SinceUSec")]
     pub since_usec: u64,
@@ -184,6 +208,34 @@ pub struct PlannedStep {
     pub why: String,
     /// The command line, word by word; empty when it is none.
     pub argv: Vec<String>,
+}
+
+/// Something that could be better.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, Type)]
+pub struct Finding {
+    /// What.
+    pub code: String,
+    /// `error`, `warning`, `hint`.
+    pub severity: String,
+    /// Path of what it is about.
+    pub object: OwnedObjectPath,
+    /// The facts; under `fix` what a person can do.
+    pub details: BTreeMap<String, Value>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, Type)]
+pub struct Entry {
+    /// When: CLOCK_REALTIME microseconds.
+    pub at: u64,
+    /// Event code.
+    pub code: String,
+    /// `info`, `warning`, `error`, `critical`.
+    pub severity: String,
+    /// Path of what it happened to.
+    pub object: OwnedObjectPath,
+    /// The facts.
+    pub details: BTreeMap<String, Value>,
 }
 
 /// A value in a details map.

@@ -20,6 +20,12 @@ pub enum Slot {
     Target(TargetKey),
     /// Its SCSI device.
     Disk(Name),
+    /// Its socket.
+    Socket(TargetKey),
+    /// A read that tells whether its server answers.
+    Reach(TargetKey),
+    /// Its end: must not wait behind a login or a write to the same session.
+    Fence(TargetKey),
     /// The iSCSI daemon.
     Iscsid,
     /// A throttle.
@@ -72,6 +78,8 @@ const PROBE: &str = "probe";
 fn backoff(op: &Op, settings: &Settings) -> (Duration, Duration) {
     match op {
         Op::Login { .. } => settings.login_backoff,
+        // Writers hang meanwhile.
+        Op::Fence { .. } | Op::ReadDirect { .. } => (Duration::from_secs(1), Duration::from_secs(1)),
         _ => settings.heal_backoff,
     }
 }
@@ -83,6 +91,9 @@ pub fn slot(op: &Op) -> Slot {
         Op::Login { target } | Op::SetRecoveryTmo { target, .. } | Op::UpdateNode { target, .. } => {
             Slot::Target(target.clone())
         }
+        Op::SetDetect { target, .. } => Slot::Socket(target.clone()),
+        Op::ReadDirect { target, .. } => Slot::Reach(target.clone()),
+        Op::Fence { target, .. } => Slot::Fence(target.clone()),
         Op::Rescan { disk }
         | Op::SetOffline { disk }
         | Op::SetRunning { disk }

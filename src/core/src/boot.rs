@@ -118,6 +118,8 @@ pub fn kept_out<'a>(s: &Situation<'a>, vg: &VgUuid) -> impl Iterator<Item = (&'a
     s.mirrors.values().filter(move |m| m.vg.uuid == *vg).flat_map(move |m| {
         let record = records.mirrors.get(&m.lv.uuid);
         let ours = move |leg: &&Leg| record.and_then(|r| r.legs.get(&leg.pv)).is_some_and(|known| known.kept_out);
+        // Where a person wants it offline it stays so.
+        let ours = move |leg: &&Leg| ours(leg) && !s.resting(m, leg);
         m.legs.iter().filter(ours).filter_map(move |leg| Some((m, leg.place.as_ref().filter(|p| p.offline)?)))
     })
 }

@@ -6,16 +6,21 @@
 mod turn;
 
 use crate::arbiter::{Arbiter, Refused, Slot};
+use crate::fence::Answers;
 use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
 use crate::ledger::{Connection, Ledger, Mark, VERSION};
+use crate::limit::Throttles;
 use crate::name::Name;
 use crate::op::{LvRef, Op, OpResult};
 use crate::plan::{self, ProbeRun, Scrub, Situation};
+use crate::roles::{Ground, Roles};
+use crate::scrub::Checks;
 use crate::servers::{self, Servers};
 use crate::session::Targets;
 use crate::settings::Settings;
 use crate::snapshot::{Details, Event, Object, Snapshot};
+use crate::stall::Stalls;
 use crate::time::{Mono, Now};
 use crate::topology::{self, Live, Mirror};
 use crate::trust::{self, Evidence};
@@ -24,7 +29,8 @@ use crate::watch::Watch;
 use crate::witness::Objection;
 use crate::words::{EventCode, Hold, Operation, Severity, UnmanagedReason};
 use crate::world::World;
-use crate::{boot, jobs::Jobs, safety, timeouts};
+use crate::{boot, detect, fence, jobs::Jobs, pause, roles, safety, timeouts};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -61,6 +67,11 @@ pub struct Engine {
     pub(crate) mirrors: BTreeMap<LvUuid, Mirror>,
     pub(crate) hurry: BTreeSet<LvUuid>,
     pub(crate) asked: BTreeSet<LvUuid>,
+    pub(crate) checks: Checks,
+    /// Mirrors whose healing a person cancelled.
+    pub(crate) cancelled: BTreeSet<LvUuid>,
+    pub(crate) throttles: Throttles,
+    pub(crate) stalls: Stalls,
     pub(crate) upkeep: Upkeep,
     pub(crate) jobs: Jobs,
     pub(crate) arbiter: Arbiter,
@@ -71,6 +82,8 @@ pub struct Engine {
     pub(crate) watch: Watch,
     pub(crate) scrubs: BTreeMap<LvUuid, Scrub>,
     pub(crate) probes: BTreeMap<VgUuid, ProbeRun>,
+    /// Disks that answered a direct read.
+    pub(crate) answers: Answers,
     /// Scrub state noted when its command was started: dm event number and sectors written.
     pub(crate) before: BTreeMap<OpId, Vec<(LvUuid, Scrub)>>,
     pub(crate) news: Vec<Event>,
@@ -140,6 +153,8 @@ impl Engine {
         let saved = Saved { generation: ledger.generation, ..Saved::default() };
         if ledger.boot_id != boot_id {
             trust::reboot(&mut ledger, boot_id);
+            // The kernel began with its own.
+            ledger.wishes.throttles.clear();
             ledger.generation += 1;
         }
         if ledger.mark != Mark::Running {
@@ -147,15 +162,7 @@ impl Engine {
             ledger.generation += 1;
         }
         // A VG is left alone until the next start.
-        let marked = ledger.vgs.iter().filter(|(_, vg)| vg.forgotten);
-        let forgotten: BTreeSet<VgUuid> = marked.map(|(vg, _)| vg.clone()).collect();
-        ledger.vgs.values_mut().for_each(|vg| vg.forgotten = false);
-        for record in ledger.mirrors.values_mut().filter(|record| forgotten.contains(&record.vg)) {
-            // What happened meanwhile nobody knows.
-            record.unseen = true;
-            record.legs.values_mut().for_each(|known| (known.healthy, known.registered) = (None, None));
-        }
-        ledger.generation += u64::from(!forgotten.is_empty());
+        ledger.generation += u64::from(pause::unforget(&mut ledger));
         Self {
             host,
             settings,
@@ -166,6 +173,10 @@ impl Engine {
             mirrors: BTreeMap::new(),
             hurry: BTreeSet::new(),
             asked: BTreeSet::new(),
+            checks: Checks::default(),
+            cancelled: BTreeSet::new(),
+            throttles: Throttles::new(),
+            stalls: Stalls::default(),
             upkeep: Upkeep::default(),
             jobs: Jobs::default(),
             arbiter: Arbiter::default(),
@@ -176,6 +187,7 @@ impl Engine {
             watch: Watch::default(),
             scrubs: BTreeMap::new(),
             probes: BTreeMap::new(),
+            answers: Answers::new(),
             before: BTreeMap::new(),
             news,
             refused: BTreeSet::new(),
@@ -202,19 +214,19 @@ impl Engine {
         let mut effects = Vec::new();
         let broken = self.absorb(now, input, &mut effects);
         self.judge(now, &broken);
-        let reasons = timeouts::reasons(self.mirrors.values(), &self.targets, &self.ledger);
+        let roles = roles::roles(self.ground());
         let mut wishes: Vec<(Op, String)> = Vec::new();
         let mut holds = BTreeMap::new();
         if self.stopping.is_some() {
             wishes = self.closing(now);
             self.mark_end(now, &wishes);
+            let farewell = timeouts::farewell(&self.targets, &self.ledger);
+            wishes.extend(farewell.into_iter().map(|op| (op, "the service stops".to_owned())));
         } else if self.world.kernel_seen {
-            let writes = timeouts::adjust(&reasons, &self.targets, &mut self.ledger, &self.settings);
-            // Records that are being read again may say so already.
-            let known = !self.wants.nodes && !self.wants.nodes_running;
-            let due = writes.into_iter().filter(|op| known || !matches!(op, Op::UpdateNode { .. }));
-            wishes.extend(due.map(|op| (op, "as redundancy asks for".to_owned())));
+            self.wish_waits(now, &roles, &mut wishes);
             self.wish_iscsi(now, &mut wishes);
+            self.maintain(now, &mut wishes);
+            self.throttle(now, &mut wishes);
             holds = self.plan(now, &mut wishes);
         }
         if self.ledger != *self.ledger_before {
@@ -229,7 +241,7 @@ impl Engine {
         self.save(now, &mut effects);
         self.finish_stopping(&mut effects);
         self.observe(now, &mut effects);
-        self.show(now, &reasons, &holds, &mut effects);
+        self.show(now, &roles, &holds, &mut effects);
         self.due = self.next_due(now);
         effects.push(Effect::WakeAt(self.next_wake(now)));
         effects
@@ -261,6 +273,9 @@ impl Engine {
         trust::judge(&mut self.ledger, evidence);
         self.watch.remember(&self.mirrors);
         self.keep_up(now);
+        self.end_cancellations();
+        self.keep_calendar(now);
+        self.tell_stalls(now);
     }
 
     /// Runs a closure over everything a plan rests on.
@@ -281,12 +296,40 @@ impl Engine {
             probes: &self.probes,
             hurry: &self.hurry,
             asked: &self.asked,
+            checks: &self.checks.wanted,
+            cancelled: &self.cancelled,
             refused: &self.refused_steps,
             looks: &self.upkeep.looks,
             stamps: &self.upkeep.stamps,
             stamping: &self.upkeep.stamping,
+            answers: &self.answers,
             machine_id: &self.host.machine_id,
         })
+    }
+
+    /// What roles rest on.
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            mirrors: &self.mirrors,
+            kernel: &self.world.kernel,
+            targets: &self.targets,
+            ledger: &self.ledger,
+            settings: &self.settings,
+        }
+    }
+
+    /// How long sessions wait, how soon they notice, and which dead one is given up.
+    fn wish_waits(&mut self, now: Now, roles: &Roles, wishes: &mut Vec<(Op, String)>) {
+        let (writes, notes) = timeouts::adjust(roles, self.ground());
+        self.ledger.targets.extend(notes);
+        // Records that are being read again may say so already.
+        let known = !self.wants.nodes && !self.wants.nodes_running;
+        let due = writes.into_iter().filter(|op| known || !matches!(op, Op::UpdateNode { .. }));
+        let sockets = detect::adjust(roles, &self.targets, &self.settings);
+        wishes.extend(due.chain(sockets).map(|op| (op, "as redundancy asks for".to_owned())));
+        if !self.ledger.paused() {
+            wishes.extend(self.situation(now, fence::plan));
+        }
     }
 
     /// Logins that are due, and an iscsid that is missing although it has sessions to look after.
@@ -303,8 +346,15 @@ impl Engine {
 
     fn plan(&mut self, now: Now, wishes: &mut Vec<(Op, String)>) -> BTreeMap<LvUuid, Vec<Objection>> {
         let mut holds = BTreeMap::new();
-        let vgs: BTreeSet<VgUuid> = self.mirrors.values().map(|m| m.vg.uuid.clone()).collect();
-        for vg in vgs {
+        // One link may serve several VGs: who matters more comes first.
+        let mut vgs: BTreeMap<VgUuid, i32> = BTreeMap::new();
+        for mirror in self.mirrors.values() {
+            let (priority, most) = (self.settings.priority(&mirror.name), vgs.entry(mirror.vg.uuid.clone()));
+            most.and_modify(|most| *most = priority.max(*most)).or_insert(priority);
+        }
+        let mut vgs: Vec<(VgUuid, i32)> = vgs.into_iter().collect();
+        vgs.sort_by_key(|(_, priority)| Reverse(*priority));
+        for (vg, _) in vgs {
             if self.ledger.vgs.get(&vg).is_some_and(|vg| vg.forgotten) {
                 let step = self.situation(now, |s| plan::forget(s, &vg));
                 if step.is_none() && self.world.reported && !self.outdated {
@@ -435,6 +485,9 @@ impl Engine {
             _ => op.lvs().iter().filter_map(|lv| self.mirrors.get(&lv.uuid)).map(|m| m.name.clone()).collect(),
         };
         self.jobs.step(id, &op, why, &names, now);
+        if let Some(server) = self.server_of_op(&op) {
+            self.jobs.server_step(id, &op, why, server);
+        }
         self.note_start(now, id, &op);
         self.upkeep_begins(now, id, &op);
         Effect::Start(id, op)
@@ -474,22 +527,25 @@ impl Engine {
         }
     }
 
+    /// Whether LVM should be asked what it knows, and can be.
+    pub(crate) fn report_is_wanted(&self) -> bool {
+        let blocked = self.world.kernel.blocked_device().is_some();
+        self.world.kernel_seen && self.world.has_storage() && !self.world.reported && !blocked
+    }
+
     fn observe(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if std::mem::take(&mut self.wants.kernel) {
             effects.push(Effect::ObserveKernel);
         }
-        if self.stopping.is_some() {
-            return;
-        }
-        if self.wants.nodes && !self.wants.nodes_running {
+        let stopping = self.stopping.is_some();
+        if self.wants.nodes && !self.wants.nodes_running && !stopping {
             (self.wants.nodes, self.wants.nodes_running) = (false, true);
             effects.push(Effect::ObserveNodes);
         }
         let due = self.wants.lvm_retry.is_none_or(|(at, _)| at <= now.mono);
         let writer = self.arbiter.running().any(|r| r.op.writes_vg().is_some());
-        let blocked = self.world.kernel.blocked_device().is_some();
-        let useful = self.world.kernel_seen && self.world.has_storage() && !self.world.reported;
-        if useful && due && !self.wants.lvm_running && !writer && !blocked {
+        let marked = self.stopping.as_ref().is_some_and(Stopping::marked);
+        if self.report_is_wanted() && due && !self.wants.lvm_running && !writer && !marked {
             self.wants.lvm_running = true;
             self.world.ask_report();
             effects.push(Effect::ObserveLvm);
@@ -499,5 +555,5 @@ impl Engine {
 
 /// Whether an operation changes what is on the disks: it waits until the ledger that justifies it is safe.
 fn needs_ledger(op: &Op) -> bool {
-    op.writes_vg().is_some() || matches!(op, Op::SetOffline { .. })
+    op.writes_vg().is_some() || matches!(op, Op::SetOffline { .. } | Op::SetThrottle { .. })
 }

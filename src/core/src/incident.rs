@@ -3,7 +3,8 @@
 use crate::ids::TargetKey;
 use crate::name::Name;
 use crate::observation::SyncAction;
-use crate::snapshot::{Details, Event, LegView, MirrorView, Object, Snapshot, TargetView, Value};
+use crate::servers::FLAPPING;
+use crate::snapshot::{Details, Event, LegView, MirrorView, Object, ServerView, Snapshot, TargetView, Value};
 use crate::time::Wall;
 use crate::words::{EventCode as E, Hold, LegState, MirrorState, Severity as S, TargetState};
 
@@ -21,6 +22,14 @@ pub fn transitions(old: &Snapshot, new: &Snapshot, at: Wall) -> Vec<Event> {
     };
     if gone(new) && !gone(old) && old.targets.values().any(|t| t.managed) {
         events.push(E::AllServersLost, S::Critical, Object::Manager, Details::new());
+    }
+    for (name, now) in &new.servers {
+        let flaps = |server: &ServerView| server.flap_count as usize >= FLAPPING;
+        if flaps(now) && !old.servers.get(name).is_some_and(flaps) {
+            let losses = Value::U32(now.flap_count);
+            let details = Details::from([("server", name.as_str().into()), ("losses", losses)]);
+            events.push(E::ServerFlapping, S::Warning, Object::Server(name.clone()), details);
+        }
     }
     for (name, now) in &new.mirrors {
         let before = old.mirrors.get(name);

@@ -29,7 +29,7 @@ pub enum Input {
     /// Somebody asks for something; `u64` is the token of the reply.
     Command(u64, Command),
     /// The configuration was read again; these are in force from now on.
-    Settings(Settings),
+    Settings(Box<Settings>),
     /// Time passed.
     Tick,
     /// Whether the whole system is going down, so that nobody opens anything any more.

@@ -24,6 +24,16 @@ pub struct Jobs {
 struct Job {
     view: JobView,
     ended: Option<Mono>,
+    /// Somebody wants it to end before its next step.
+    cancelled: bool,
+}
+
+impl Job {
+    fn end(&mut self, state: JobState, error: String, now: Now) {
+        self.ended = Some(now.mono);
+        (self.view.progress, self.view.rate, self.view.expected_end) = (None, 0, now.wall);
+        (self.view.state, self.view.error) = (state, error);
+    }
 }
 
 impl Jobs {
@@ -46,7 +56,7 @@ impl Jobs {
             steps: Vec::new(),
             error: String::new(),
         };
-        self.all.insert(id, Job { view, ended: None });
+        self.all.insert(id, Job { view, ended: None, cancelled: false });
         id
     }
 
@@ -61,7 +71,7 @@ impl Jobs {
         let mut jobs = Vec::new();
         for name in mirrors {
             let object = Object::Mirror(name.clone());
-            let kinds = [Operation::Resolve, Operation::Activate, Operation::Heal];
+            let kinds = [Operation::Resolve, Operation::Activate, Operation::Heal, Operation::Check];
             match kinds.into_iter().find_map(|kind| self.active(kind, &object)) {
                 Some(job) => jobs.push(job),
                 None if op.writes_vg().is_some() => jobs.push(self.begin(Operation::Heal, object, 0, now)),
@@ -74,6 +84,18 @@ impl Jobs {
         if let Op::Login { target } = op {
             jobs.extend(self.active(Operation::Reconnect, &Object::Target(target.clone())));
         }
+        self.add_step(jobs, id, op, why);
+    }
+
+    /// Notes the start of an operation for a server.
+    pub fn server_step(&mut self, id: OpId, op: &Op, why: &str, server: Name) {
+        let object = Object::Server(server);
+        let kinds = [Operation::EnterMaintenance, Operation::LeaveMaintenance];
+        let jobs = kinds.into_iter().filter_map(|kind| self.active(kind, &object)).collect();
+        self.add_step(jobs, id, op, why);
+    }
+
+    fn add_step(&mut self, jobs: Vec<JobId>, id: OpId, op: &Op, why: &str) {
         for job in jobs {
             let Some(entry) = self.all.get_mut(&job) else { continue };
             if entry.view.steps.len() >= MOST_STEPS {
@@ -98,7 +120,12 @@ impl Jobs {
             (step.exit, step.result) = match result {
                 OpResult::Exit { code: 0, .. } => (0, "done"),
                 OpResult::Exit { code, .. } => (*code, "failed"),
-                OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) | OpResult::Throttle(_) => (0, "done"),
+                OpResult::Wrote
+                | OpResult::Probed(_)
+                | OpResult::Registered(_)
+                | OpResult::Throttle(_)
+                | OpResult::Detect(_)
+                | OpResult::Answered(_) => (0, "done"),
                 OpResult::NoAnswer(_) => (-1, "no-effect"),
                 OpResult::Failed(_) => (-1, "failed"),
                 OpResult::TimedOut => (-1, "timed-out"),
@@ -121,6 +148,48 @@ impl Jobs {
         }
     }
 
+    /// Ends the open job of a kind for an object: its aim is reached.
+    pub fn done_for(&mut self, operation: Operation, object: &Object, now: Now) {
+        self.end(operation, object, JobState::Succeeded, "", now);
+    }
+
+    /// Ends the open job of a kind for an object: its aim is out of reach.
+    pub fn give_up(&mut self, operation: Operation, object: &Object, why: &str, now: Now) {
+        self.end(operation, object, JobState::Failed, why, now);
+    }
+
+    fn end(&mut self, operation: Operation, object: &Object, state: JobState, error: &str, now: Now) {
+        let Some(id) = self.active(operation, object) else { return };
+        self.all.get_mut(&id).into_iter().for_each(|job| job.end(state, error.to_owned(), now));
+    }
+
+    /// Objects that a job of a kind is open for.
+    pub fn waiting(&self, operation: Operation) -> Vec<Object> {
+        let open = self.all.values().filter(|job| job.ended.is_none() && job.view.operation == operation);
+        open.map(|job| job.view.object.clone()).collect()
+    }
+
+    /// What an open job is for, and on what; `None` inside when it has ended.
+    pub fn find(&self, id: JobId) -> Option<Option<(Operation, Object)>> {
+        let job = self.all.get(&id)?;
+        Some(job.ended.is_none().then(|| (job.view.operation, job.view.object.clone())))
+    }
+
+    /// Has a job end as soon as no step of it runs.
+    pub fn cancel(&mut self, id: JobId) {
+        self.all.get_mut(&id).into_iter().for_each(|job| job.cancelled = true);
+    }
+
+    /// Ends the cancelled jobs of which no step runs.
+    pub fn settle_cancelled(&mut self, now: Now) {
+        let over = |job: &&mut Job| job.cancelled && job.ended.is_none();
+        for job in self.all.values_mut().filter(over) {
+            if job.view.steps.iter().all(|step| step.result != "running") {
+                job.end(JobState::Cancelled, String::new(), now);
+            }
+        }
+    }
+
     /// Ends the jobs whose aim is reached or out of reach, by what is seen, and forgets old ones.
     pub fn settle(
         &mut self,
@@ -129,7 +198,8 @@ impl Jobs {
         kept: Duration,
         now: Now,
     ) {
-        for job in self.all.values_mut().filter(|job| job.ended.is_none()) {
+        self.settle_cancelled(now);
+        for job in self.all.values_mut().filter(|job| job.ended.is_none() && !job.cancelled) {
             let outcome = match &job.view.object {
                 Object::Mirror(name) => match mirrors.get(name) {
                     None => Some(Err("the mirror is gone".to_owned())),
@@ -144,6 +214,8 @@ impl Jobs {
                         let held = mirror.hold.filter(|hold| *hold >= Hold::NeedsOperator);
                         let up = job.view.operation == Operation::Activate;
                         match (mirror.state, held) {
+                            // Those who look after it know when it is over.
+                            _ if job.view.operation == Operation::Check => None,
                             (MirrorState::Inactive, None) => None,
                             (MirrorState::Inactive, Some(hold)) => Some(Err(format!("held: {hold}"))),
                             (_, _) if up => Some(Ok(())),
@@ -163,13 +235,10 @@ impl Jobs {
                 },
                 Object::Manager | Object::Job(_) | Object::Server(_) => None,
             };
-            if let Some(outcome) = outcome {
-                job.ended = Some(now.mono);
-                (job.view.progress, job.view.rate, job.view.expected_end) = (None, 0, now.wall);
-                (job.view.state, job.view.error) = match outcome {
-                    Ok(()) => (JobState::Succeeded, String::new()),
-                    Err(why) => (JobState::Failed, why),
-                };
+            match outcome {
+                Some(Ok(())) => job.end(JobState::Succeeded, String::new(), now),
+                Some(Err(why)) => job.end(JobState::Failed, why, now),
+                None => {}
             }
         }
         self.all.retain(|_, job| job.ended.is_none_or(|at| now.mono.since(at) < kept));

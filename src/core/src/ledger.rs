@@ -342,6 +342,9 @@ pub struct TargetRecord {
     /// The replacement timeout in seconds that we raised, as we found it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raised_from: Option<u32>,
+    /// What the node record said, in seconds, before we made sessions of it wait longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_from: Option<u32>,
     /// Fixed value in seconds set through the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_seconds: Option<u32>,

@@ -6,9 +6,12 @@
 
 pub mod arbiter;
 pub mod boot;
+pub mod cancel;
 pub mod continuity;
+pub mod detect;
 pub mod diagnose;
 pub mod engine;
+pub mod fence;
 pub mod forecast;
 pub mod ids;
 pub mod incident;
@@ -16,6 +19,7 @@ pub mod input;
 pub mod jobs;
 pub mod ledger;
 pub mod limit;
+mod link;
 pub mod maintenance;
 pub mod mirror;
 pub mod name;
@@ -28,6 +32,7 @@ mod progress;
 pub mod raid1;
 mod requests;
 pub mod resolve;
+pub mod roles;
 pub mod safety;
 mod scrub;
 pub mod servers;

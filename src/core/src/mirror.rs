@@ -5,6 +5,7 @@
 //! dropped and copied anew too, provided another leg is beyond doubt.
 
 use crate::ids::PvUuid;
+use crate::link;
 use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::Op;
@@ -214,9 +215,7 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
         return s.restore_missing(mirror, &leg.pv).map(|(op, _)| op);
     }
     s.vg_complete(&mirror.vg.uuid)?;
-    if let Some(other) = copying_to(s, &leg.pv) {
-        return Err(Objection::new(Hold::Queued, "behind", other));
-    }
+    link::room(s, mirror)?;
     let legs = u32::try_from(in_lv + 1).unwrap_or(u32::MAX);
     let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
     Ok(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs })
@@ -226,18 +225,4 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
 fn restarted_source<'a>(record: &MirrorRecord, mirror: &'a Mirror, returned: &PvUuid) -> Option<&'a PvUuid> {
     let in_use = mirror.legs.iter().filter(|leg| leg.index.is_some()).map(|leg| &leg.pv);
     in_use.into_iter().find(|pv| trust::may_lack(record, pv, returned))
-}
-
-/// Another volume that is being copied or compared over the same link.
-fn copying_to<'a>(s: &Situation<'a>, pv: &PvUuid) -> Option<&'a str> {
-    let target = |m: &Mirror, pv: &PvUuid| m.leg(pv)?.place.as_ref()?.target.clone();
-    let works = |m: &&Mirror| matches!(m.live, Live::Raid(_) | Live::Mirror { .. }) && !m.idle();
-    let busy = s.mirrors.values().filter(works);
-    let here = s.mirrors.values().find_map(|m| target(m, pv))?;
-    let on_link = |m: &&Mirror| {
-        m.legs
-            .iter()
-            .any(|leg| leg.place.as_ref().and_then(|p| p.target.as_ref()).is_some_and(|t| t.host() == here.host()))
-    };
-    busy.into_iter().find(on_link).map(|m| m.name.as_str())
 }

@@ -72,8 +72,22 @@ pub struct SessionObs {
     pub local_port: Option<u16>,
     /// Seconds until a lost session fails its I/O; `None` = `off`, never.
     pub recovery_tmo: Option<u32>,
+    /// iSCSI's own watch: seconds between NOPs, and seconds that one may stay without an answer. `None` when switched off
+    /// or not known.
+    pub noop: Option<(u32, u32)>,
     /// Its SCSI disks.
     pub disks: Vec<DiskObs>,
+}
+
+/// How a dead connection of a session is noticed, as far as the socket goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detect {
+    /// TCP_USER_TIMEOUT in milliseconds, read back from the socket; 0 = none.
+    InForce(u32),
+    /// The session has no socket just now, or iscsid is not there: to be tried again.
+    NoSocket,
+    /// It cannot be set here; why. iSCSI's own NOPs are all there is.
+    Unavailable(String),
 }
 
 /// State of a SCSI device (`scsi_sysfs.c`).
@@ -110,6 +124,8 @@ pub struct DiskObs {
     pub partitions: Vec<(String, DevNo)>,
     /// The kernel's word for its cache (`queue/write_cache`): `write back`, `write through`, empty if unknown.
     pub write_cache: Name,
+    /// Who else uses it or a partition of it, other than through device-mapper: mount points, `swap`, md devices.
+    pub users: Vec<String>,
 }
 
 /// A device-mapper device with its live table.

@@ -9,7 +9,7 @@ pub use argv::pv_path;
 
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::name::Name;
-use crate::observation::{LegProbe, Registration};
+use crate::observation::{Detect, LegProbe, Registration};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -290,6 +290,29 @@ pub enum Op {
         /// Seconds; `None` = `off`.
         seconds: Option<u32>,
     },
+    /// Put TCP_USER_TIMEOUT on the session's own socket and read it back (`facts/lab.md` D).
+    SetDetect {
+        /// Kernel session id.
+        sid: u32,
+        /// Target.
+        target: TargetKey,
+        /// Milliseconds; 0 = none.
+        millis: u32,
+    },
+    /// Read one block of a disk past every cache: does its server answer now?
+    ReadDirect {
+        /// Its target.
+        target: TargetKey,
+        /// Kernel name, `sda`.
+        disk: Name,
+    },
+    /// Log a dead session out, so that what waits for it fails into the mirrors instead of waiting on.
+    Fence {
+        /// Kernel session id.
+        sid: u32,
+        /// Target.
+        target: TargetKey,
+    },
     /// Write `replacement_timeout` into the node record.
     UpdateNode {
         /// Target.
@@ -361,6 +384,10 @@ pub enum OpResult {
     Registered(Registration),
     /// A throttle as it is now.
     Throttle(u32),
+    /// What the socket says now.
+    Detect(Detect),
+    /// The disk answered, after so many microseconds.
+    Answered(u64),
     /// The portal did not answer a TCP connect; nothing was run.
     NoAnswer(String),
     /// It could not be run or done; the reason.
@@ -446,7 +473,6 @@ impl Op {
     pub fn is_again(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Stamp { vg, .. }, Self::Stamp { vg: again, .. }) => vg == again,
-            (Self::SetThrottle { .. }, Self::SetThrottle { .. }) => false,
             _ => self == other,
         }
     }
@@ -477,6 +503,9 @@ impl Op {
             Self::Probe { .. } => "probe",
             Self::Login { .. } => "login",
             Self::SetRecoveryTmo { .. } => "set-recovery-tmo",
+            Self::SetDetect { .. } => "set-detect",
+            Self::ReadDirect { .. } => "read-direct",
+            Self::Fence { .. } => "fence",
             Self::UpdateNode { .. } => "update-node",
             Self::Rescan { .. } => "rescan",
             Self::Announce { .. } => "announce",
@@ -499,10 +528,15 @@ impl Op {
             | Self::Register { .. }
             | Self::Unregister { .. } => 20,
             Self::SetRecoveryTmo { .. }
+            | Self::SetDetect { .. }
             | Self::SetOffline { .. }
             | Self::SetRunning { .. }
             | Self::ReadThrottle { .. }
             | Self::SetThrottle { .. } => 5,
+            // A dead iscsid answers nobody; a live one logs a dead session out within 0.7 s (`facts/lab.md` D).
+            Self::Fence { .. } => 5,
+            // Ten round trips of the slowest link that was tried.
+            Self::ReadDirect { .. } => 2,
             Self::Login { .. } => 45,
             Self::StartIscsid => 30,
             _ => 120,

@@ -7,6 +7,7 @@ mod keep;
 
 pub use keep::forget;
 
+use crate::fence::Answers;
 use crate::ids::{DevNo, LvUuid, PvUuid, VgUuid};
 use crate::ledger::{Connection, Kind, Ledger, MirrorRecord, Trust};
 use crate::notes::Looks;
@@ -15,6 +16,7 @@ use crate::observation::{
     SessionState, VgObs, VgText,
 };
 use crate::op::{Op, ProbeTarget, VgRef};
+use crate::roles::Ground;
 use crate::servers::{FLAPPING, Servers};
 use crate::session::Targets;
 use crate::settings::Settings;
@@ -25,7 +27,8 @@ use crate::topology::{Leg, Mirror, Place};
 use crate::witness::Texts;
 use crate::witness::{self, Expected, Objection, Superblocks};
 use crate::words::Hold;
-use crate::{boot, mirror, raid1, resolve};
+use crate::{boot, cancel, maintenance, mirror, pause, raid1, resolve, scrub};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -116,6 +119,10 @@ pub struct Situation<'a> {
     pub hurry: &'a BTreeSet<LvUuid>,
     /// Inactive mirrors that somebody asked to be activated.
     pub asked: &'a BTreeSet<LvUuid>,
+    /// Mirrors that are to be compared although they are redundant.
+    pub checks: &'a BTreeSet<LvUuid>,
+    /// Mirrors whose healing was cancelled by a person, until somebody asks for it again.
+    pub cancelled: &'a BTreeSet<LvUuid>,
     /// Mirrors with a step that the safety check refused in the last turn.
     pub refused: &'a BTreeSet<LvUuid>,
     /// What was learnt about the devices in this run.
@@ -124,6 +131,8 @@ pub struct Situation<'a> {
     pub stamps: &'a Stamps,
     /// Numbers of stamps whose command has not ended yet.
     pub stamping: &'a BTreeMap<VgUuid, u64>,
+    /// Disks that answered a direct read.
+    pub answers: &'a Answers,
     /// Our keys are made from it.
     pub machine_id: &'a str,
 }
@@ -170,30 +179,54 @@ impl Plan {
 }
 
 /// Plans the next step in a VG: resuming what hangs comes first, then what a person chose, activation, raid1 legs, mirror
-/// legs, and last of all what is only kept up: looks, registrations, stamps.
+/// legs, and last of all what is only kept up: looks, registrations, stamps. What people do not want now is taken out.
 pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
     let mut plan = Plan::default();
-    let mirrors: Vec<&Mirror> = s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.unmanaged.is_none()).collect();
-    raid1::resume(s, &mirrors, &mut plan);
+    let mut mirrors: Vec<&Mirror> = s.mirrors.values().filter(|m| m.vg.uuid == *vg && m.unmanaged.is_none()).collect();
+    mirrors.sort_by_key(|m| Reverse(s.settings.priority(&m.name)));
+    unrestrained(s, vg, &mirrors, &mut plan);
+    maintenance::restrain(s, &mirrors, &mut plan);
+    cancel::restrain(s, &mirrors, &mut plan);
+    pause::restrain(s, &mirrors, &mut plan);
+    if boot::kept_out(s, vg).next().is_none() {
+        keep::orphans(s, &mirrors, &mut plan);
+    }
+    plan
+}
+
+fn unrestrained(s: &Situation<'_>, vg: &VgUuid, mirrors: &[&Mirror], plan: &mut Plan) {
+    raid1::resume(s, mirrors, plan);
     if plan.steps.is_empty() {
-        resolve::plan(s, &mirrors, &mut plan);
-        boot::plan(s, &mirrors, &mut plan);
-        boot::let_in(s, vg, &mut plan);
+        resolve::plan(s, mirrors, plan);
+        boot::plan(s, mirrors, plan);
+        boot::let_in(s, vg, plan);
         // Metadata written while a disk is kept out would fork it.
         if boot::kept_out(s, vg).next().is_some() {
-            return plan;
+            return;
         }
-        raid1::plan(s, &mirrors, &mut plan);
+        raid1::plan(s, mirrors, plan);
     }
-    mirror::plan(s, &mirrors, &mut plan);
-    keep::rejoin(s, &mirrors, &mut plan);
-    let step = keep::look(s, &mirrors);
+    mirror::plan(s, mirrors, plan);
+    keep::rejoin(s, mirrors, plan);
+    let step = keep::look(s, mirrors);
     plan.propose(step);
-    keep::register(s, &mirrors, &mut plan);
-    boot::gate(s, &mirrors, &mut plan);
-    stamp::plan(s, &mirrors, &mut plan);
-    keep::orphans(s, &mirrors, &mut plan);
-    plan
+    scrub::plan(s, mirrors, plan);
+    keep::register(s, mirrors, plan);
+    boot::gate(s, mirrors, plan);
+    stamp::plan(s, mirrors, plan);
+}
+
+impl<'a> Situation<'a> {
+    /// What roles rest on.
+    pub fn ground(&self) -> Ground<'a> {
+        Ground {
+            mirrors: self.mirrors,
+            kernel: self.kernel,
+            targets: self.targets,
+            ledger: self.ledger,
+            settings: self.settings,
+        }
+    }
 }
 
 impl Situation<'_> {
@@ -224,13 +257,16 @@ impl Situation<'_> {
         plan: &mut Plan,
     ) -> Option<&'p Place> {
         let place = leg.place.as_ref()?;
+        if mirrors.iter().any(|m| self.resting(m, leg)) {
+            return None;
+        }
         let mut hold = |objection: Objection| {
             for mirror in mirrors {
                 plan.hold(mirror, objection.clone());
             }
         };
         let kept_out = mirrors.iter().filter_map(|m| self.record(m)?.legs.get(&leg.pv)).any(|known| known.kept_out);
-        if place.offline && !kept_out {
+        if place.offline && !kept_out && !maintenance::leaving(self, &leg.pv) {
             let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
             let mut objection = Objection::new(Hold::NeedsOperator, "reason", why);
             objection.evidence.insert("disk", place.disk.as_str().into());

@@ -1,15 +1,16 @@
 //! What the end of an operation means for the steps after it: scrubs that the kernel goes on with, disks rescanned,
 //! logins tried, and the requests that people make.
 
+use crate::diagnose;
 use crate::engine::Engine;
 use crate::ids::OpId;
 use crate::input::{Command, Refusal, Reply};
 use crate::ledger::{Stage, Trust};
-use crate::observation::{LegHealth, SyncAction};
+use crate::observation::{Detect, LegHealth, SyncAction};
 use crate::op::{LogKind, Op, OpResult};
 use crate::plan::{Scrub, ScrubKind};
 use crate::snapshot::{Details, Object};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::topology::{Live, Mirror};
 use crate::words::{EventCode, MirrorState, Operation, Severity};
 use std::time::Duration;
@@ -57,6 +58,27 @@ impl Engine {
         }
         match op {
             Op::Login { target } => self.targets.login_ended(target, result, &self.settings, now),
+            Op::SetDetect { target, .. } => {
+                let found = match result {
+                    OpResult::Detect(found) => found.clone(),
+                    other => Detect::Unavailable(format!("{other:?}")),
+                };
+                self.targets.detected(target, found);
+            }
+            Op::ReadDirect { target, .. } => {
+                self.answers.remove(target);
+                if let OpResult::Answered(micros) = result {
+                    self.answers.insert(target.clone(), Mono(now.mono.0.saturating_sub(*micros)));
+                }
+            }
+            Op::Fence { target, .. } if worked => {
+                let details = Details::from([
+                    ("iqn", target.iqn.as_str().into()),
+                    ("portal", target.portal.as_str().into()),
+                    ("reason", "it is dead, and every mirror on it goes on without it".into()),
+                ]);
+                self.tell(now, EventCode::TargetFenced, Severity::Warning, Object::Target(target.clone()), details);
+            }
             Op::Rescan { disk } if worked => {
                 for target in self.targets.all.values_mut().filter(|t| t.disks.contains(disk)) {
                     target.rescanned = target.connection;
@@ -73,6 +95,7 @@ impl Engine {
                 self.tell(now, EventCode::TimeoutChanged, Severity::Info, object, details);
             }
             Op::UpdateNode { .. } => self.wants.nodes = true,
+            Op::ReadThrottle { .. } | Op::SetThrottle { .. } => self.throttle_seen(now, op, result),
             Op::StartIscsid => {
                 let details = Details::from([("result", if worked { "started" } else { "failed" }.into())]);
                 self.tell(now, EventCode::IscsidDown, Severity::Error, Object::Manager, details);
@@ -159,6 +182,9 @@ impl Engine {
         };
         let name = mirror.name.clone();
         self.scrubs.remove(uuid);
+        if scrub.kind == ScrubKind::Check {
+            self.check_ended(now, uuid, &name, whole.then_some(mismatches));
+        }
         let Some(record) = self.ledger.mirrors.get_mut(uuid).filter(|_| whole) else { return };
         if scrub.kind == ScrubKind::Check {
             record.last_check = Some((mismatches, now.wall));
@@ -214,6 +240,8 @@ impl Engine {
                     return Err(Refusal::NotManaged(format!("{} is not managed: {reason}", found.name)));
                 }
                 let object = Object::Mirror(found.name.clone());
+                self.not_paused()?;
+                self.cancelled.remove(&mirror);
                 let redundant =
                     self.snapshot.mirrors.get(&found.name).is_some_and(|m| m.state == MirrorState::Redundant);
                 if !redundant {
@@ -226,8 +254,22 @@ impl Engine {
             Command::Resolve { mirror, keep, uid } => self.resolve(now, &mirror, &keep, uid),
             Command::Activate { mirror, uid } => self.activate(now, &mirror, uid),
             Command::Forget { vg, uid } => self.forget(now, &vg, uid),
-            // TO BE REPLACED by the lead's arms, one each.
-            other => Err(Refusal::Busy(format!("not built yet: {other:?}"))),
+            Command::Pause { reason, uid } => Ok(self.pause(now, reason, uid)),
+            Command::Resume { uid } => Ok(self.resume(now, uid)),
+            Command::SafeToTakeDown { server } => {
+                let unknown = || Refusal::NoSuchObject(format!("no server {server}"));
+                self.snapshot.servers.get(&server).ok_or_else(unknown)?;
+                Ok(Reply::Obstacles(self.obstacles(now, &server)))
+            }
+            Command::Diagnose => {
+                let unsaved = self.saved.error();
+                Ok(Reply::Findings(self.situation(now, |s| diagnose::findings(s, &self.snapshot, unsaved))))
+            }
+            Command::Check { mirror, uid } => self.check(now, &mirror, uid),
+            Command::SetResyncLimit { mirror, bytes, .. } => self.limit_resync(&mirror, bytes),
+            Command::EnterMaintenance { server, uid } => self.enter_maintenance(now, &server, uid),
+            Command::LeaveMaintenance { server, uid } => self.leave_maintenance(now, &server, uid),
+            Command::Cancel { job, .. } => self.cancel(now, job),
         }
     }
 

@@ -4,6 +4,7 @@
 //! All LVs with a suspect leg on one PV go through a step in one command. One of them held holds them all.
 
 use crate::ids::PvUuid;
+use crate::link;
 use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
@@ -93,10 +94,13 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         plan.held.insert(first.leg.pv.clone(), objection);
         return None;
     }
+    let chosen = in_turn(s, next, chosen, plan);
     let step = if first.leg.missing {
-        s.restore_missing(first.mirror, &first.leg.pv)
+        s.restore_missing(first.mirror, &first.leg.pv).map(Some)
+    } else if chosen.is_empty() {
+        Ok(None)
     } else {
-        step(s, next, &chosen, &place.name)
+        step(s, next, &chosen, &place.name).map(Some)
     };
     // What the last look at the disks found stands until a newer one, so that a hold does not flicker; and one held case
     // holds all on its PV.
@@ -111,7 +115,7 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     }
     plan.held.extend(objections.first().map(|o| (first.leg.pv.clone(), o.clone())));
     let doubted = !objections.is_empty();
-    let step = step.map_err(|objection| objections.push(objection)).ok();
+    let step = step.map_err(|objection| objections.push(objection)).ok().flatten();
     if let (false, Some(objection)) = (doubted, objections.first()) {
         plan.own(&first.mirror.lv.uuid, objection);
         hold_all(plan, &mirrors, first.mirror, objection);
@@ -125,6 +129,27 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         return stale.then(|| (s.probe_op(vg), format!("{} is held; look again", place.name)));
     }
     s.announce(&vg.uuid, place).or(step)
+}
+
+/// Those whose turn it is: what reads or copies whole volumes is done for few at a time over one link.
+fn in_turn<'c, 'a>(
+    s: &Situation<'_>,
+    next: Need,
+    mut chosen: Vec<&'c Case<'a>>,
+    plan: &mut Plan,
+) -> Vec<&'c Case<'a>> {
+    if !matches!(next, Need::Check | Need::Mend) {
+        return chosen;
+    }
+    let Some(first) = chosen.first().map(|case| case.mirror) else { return chosen };
+    let (room, behind) = match link::room(s, first) {
+        Ok(room) => (room, Objection::new(Hold::Queued, "behind", first.name.as_str())),
+        Err(objection) => (0, objection),
+    };
+    for case in chosen.split_off(room.min(chosen.len())) {
+        plan.hold_with(case.mirror, behind.clone());
+    }
+    chosen
 }
 
 /// One held case holds all on its PV; the others say because of whom.

@@ -11,7 +11,7 @@ use crate::words::Operation;
 use crate::{forecast, plan, resolve};
 
 impl Engine {
-    fn managed(&self, mirror: &LvUuid) -> Result<&Mirror, Refusal> {
+    pub(crate) fn managed(&self, mirror: &LvUuid) -> Result<&Mirror, Refusal> {
         let found = self.mirrors.get(mirror).ok_or_else(|| Refusal::NoSuchObject("no such mirror".into()))?;
         match found.unmanaged {
             Some(reason) => Err(Refusal::NotManaged(format!("{} is not managed: {reason}", found.name))),
@@ -30,6 +30,7 @@ impl Engine {
     pub(crate) fn resolve(&mut self, now: Now, mirror: &LvUuid, keep: &PvUuid, uid: u32) -> Result<Reply, Refusal> {
         let found = self.managed(mirror)?;
         let (name, vg) = (found.name.clone(), found.vg.uuid.clone());
+        self.not_paused()?;
         let leg = found.leg(keep).ok_or_else(|| Refusal::InvalidArgument(format!("{name} has no leg on {keep}")))?;
         // A choice that is not written down could turn round after a restart.
         if let Some(why) = self.saved.error() {
@@ -74,6 +75,7 @@ impl Engine {
         if let Some(hold) = hold {
             return Err(Refusal::Held(format!("{name} is held: {hold}")));
         }
+        self.not_paused()?;
         self.asked.insert(mirror.clone());
         self.arbiter.fresh_start();
         Ok(Reply::Job(self.jobs.begin(Operation::Activate, Object::Mirror(name), uid, now)))
@@ -88,6 +90,7 @@ impl Engine {
             return Err(Refusal::Held(format!("a mirror in {vg} is held, and forgetting would wipe the evidence")));
         }
         self.ledger.vgs.entry(uuid).or_default().forgotten = true;
+        self.join();
         self.arbiter.fresh_start();
         Ok(Reply::Job(self.jobs.begin(Operation::Forget, Object::Manager, uid, now)))
     }

@@ -3,12 +3,16 @@
 
 use crate::boot;
 use crate::continuity;
+use crate::fence;
 use crate::ids::{PvUuid, TargetKey};
 use crate::ledger::{Kind, MirrorRecord, Stage, Trust};
+use crate::maintenance;
 use crate::observation::LegHealth;
-use crate::op::{Op, VgRef};
+use crate::op::{Op, Throttle, VgRef};
 use crate::plan::Situation;
 use crate::resolve;
+use crate::roles::session;
+use crate::timeouts::STOCK;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust::{good_legs, sources};
 use crate::witness;
@@ -40,7 +44,9 @@ const FORBIDDEN: &[&str] = &[
 /// The rule it breaks.
 pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
     if let Some(argv) = op.argv() {
-        if let Some(word) = argv.iter().find(|word| FORBIDDEN.contains(&word.as_str())) {
+        // A dead session may be logged out, under rules of its own.
+        let fence = |word: &str| word == "--logout" && matches!(op, Op::Fence { .. });
+        if let Some(word) = argv.iter().find(|word| FORBIDDEN.contains(&word.as_str()) && !fence(word)) {
             return Err(format!("`{word}` is on the never-list"));
         }
         if let Some(word) = argv.iter().find(|word| word.chars().any(char::is_control)) {
@@ -93,12 +99,22 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let lower = seconds.is_some_and(|new| current.is_none_or(|old| new < old));
             let fixed = s.ledger.targets.get(&key.name).and_then(|record| record.override_seconds);
             let asked = fixed.is_some() && fixed == *seconds;
-            let sole = s
-                .mirrors
-                .values()
-                .any(|m| m.live != Live::Inactive && m.unmanaged.is_none() && sole_copy_on(m, key, s));
-            ensure(!lower || !sole || asked, || "it carries a last good copy".into())
+            // What open-iscsi would wait by itself is for the end of the service.
+            let stock = seconds.is_none_or(|new| new >= STOCK);
+            let ground = s.ground();
+            let here = ground.active().filter(|(m, _)| m.legs.iter().any(|leg| session(leg) == Some(key)));
+            let spared = here.into_iter().all(|(m, record)| {
+                let good = ground.good_sessions(m, record);
+                good.iter().any(|other| *other != key && ground.seen_waiting(other))
+            });
+            // Where nobody is quick, everybody has what the administrator gave.
+            let here = |m: &Mirror| m.live != Live::Inactive && m.unmanaged.is_none() && sole_copy_on(m, key, s);
+            let plain = s.settings.quick_timeout == 0 && !s.mirrors.values().any(here);
+            ensure(!lower || asked || stock || spared || plain, || {
+                "it carries a last good copy: a mirror on it has no other leg that waits".into()
+            })
         }
+        Op::Fence { target, sid } => fence::check(s, target, *sid),
         Op::Stamp { vg, .. } => {
             let here = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.unmanaged.is_none());
             let legs = here.flat_map(|m| m.legs.iter().map(move |leg| (m, leg)));
@@ -117,10 +133,17 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let ours = |m: &Mirror, leg: &Leg| {
                 let on_disk = leg.place.as_ref().is_some_and(|place| place.disk == *disk);
                 let known = s.record(m).and_then(|record| record.legs.get(&leg.pv));
-                on_disk && known.is_some_and(|known| known.kept_out)
+                let kept_out = known.is_some_and(|known| known.kept_out);
+                on_disk && !s.resting(m, leg) && (kept_out || maintenance::leaving(s, &leg.pv))
             };
             let found = s.mirrors.values().any(|m| m.legs.iter().any(|leg| ours(m, leg)));
             ensure(found, || format!("{disk} was not set offline by us"))
+        }
+        Op::SetThrottle { throttle, value } => {
+            let sane = *value > 0 && (*throttle == Throttle::Raid || *value <= 100);
+            ensure(sane, || format!("{value} would stop copies for good"))?;
+            let noted = s.ledger.wishes.throttles.contains_key(throttle);
+            ensure(noted, || "nothing is noted of what it was before".into())
         }
         Op::UpdateNode { seconds: 0, .. } => Err("0 fails I/O at the first hiccup".into()),
         Op::SetAutoactivation { vg, .. } => {
@@ -137,7 +160,9 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             ensure(!disk.is_empty(), || "a disk without a name".into())?;
             let live = |m: &Mirror| m.live != Live::Inactive;
             let serves = |m: &Mirror, leg: &Leg| on_disk(leg) && leg.index.is_some() && live(m) && !suspect(m, leg, s);
-            let serving = s.mirrors.values().find(|m| m.legs.iter().any(|leg| serves(m, leg)));
+            // Unless its server is out of service, and another such leg on another server goes on.
+            let needed = |m: &Mirror, leg: &Leg| serves(m, leg) && !maintenance::expendable(s, m, leg);
+            let serving = s.mirrors.values().find(|m| m.legs.iter().any(|leg| needed(m, leg)));
             serving.map_or(Ok(()), |m| Err(format!("{disk} carries a trusted leg of {}", m.name)))
         }
         _ => Ok(()),
@@ -191,7 +216,9 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             })?;
             let doubtful = |leg: &&Leg| leg.pv != *pv && !leg.write_mostly && !sources.contains(&&leg.pv);
             let source = mirror.legs.iter().find(doubtful);
-            source.map_or(Ok(()), |leg| Err(format!("{} could be copied from {}, which is in doubt", mirror.name, leg.pv)))
+            source.map_or(Ok(()), |leg| {
+                Err(format!("{} could be copied from {}, which is in doubt", mirror.name, leg.pv))
+            })
         }
         Op::Resume { .. } => ensure(mirror.suspended, || format!("{} is not suspended", mirror.name)),
         Op::ReaddLeg { vg, pv, .. } => {

@@ -4,11 +4,14 @@
 //! connection broke: whatever its server had not written by then may be gone (`facts/lab.md` A), so every leg on it
 //! has to be judged. Facts: `facts/iscsi.md` 1–3, `facts/lab.md` 12 and 13.
 
+use crate::detect;
 use crate::ids::TargetKey;
 use crate::input::IscsiHint;
 use crate::ledger::{Connection, Ledger, MirrorRecord};
 use crate::name::Name;
-use crate::observation::{DiskObs, KernelView, NodeObs, ProcessObs, ScsiState, SessionObs, SessionState, Startup};
+use crate::observation::{
+    Detect, DiskObs, KernelView, NodeObs, ProcessObs, ScsiState, SessionObs, SessionState, Startup,
+};
 use crate::op::OpResult;
 use crate::settings::Settings;
 use crate::time::{Mono, Now, Wall};
@@ -43,6 +46,10 @@ pub struct Target {
     pub sid: Option<u32>,
     /// In force: `None` without a session, `Some(None)` = `off`.
     pub recovery_tmo: Option<Option<u32>>,
+    /// iSCSI's own watch: seconds between NOPs, and for an answer.
+    pub noop: Option<(u32, u32)>,
+    /// What its socket was last found to have.
+    pub detect: Option<detect::Found>,
     /// Kernel names of its disks.
     pub disks: Vec<Name>,
     /// Its node record.
@@ -76,6 +83,8 @@ impl Target {
             since: now.wall,
             sid: None,
             recovery_tmo: None,
+            noop: None,
+            detect: None,
             disks: Vec::new(),
             node: None,
             up_since: None,
@@ -110,9 +119,29 @@ impl Target {
         self.losses.extend((self.state != TargetState::LoggedIn).then_some(now.mono));
     }
 
+    /// When the first of its losses is forgotten.
+    pub fn forgets_at(&self) -> Option<Mono> {
+        self.losses.first().map(|at| at.after(FLAP_MEMORY))
+    }
+
     /// When it was last lost, within the last hour.
     pub fn lost_at(&self) -> Option<Mono> {
         self.losses.last().copied()
+    }
+
+    /// Whether its session is up.
+    pub fn logged_in(&self) -> bool {
+        self.state == TargetState::LoggedIn
+    }
+
+    /// Since when its connection has been gone.
+    pub fn away_since(&self) -> Option<Mono> {
+        self.away_since
+    }
+
+    /// How long its connection has been gone; zero while it is there.
+    pub fn away_for(&self, now: Mono) -> Duration {
+        self.away_since.map_or(Duration::ZERO, |at| now.since(at))
     }
 
     /// How often it was lost within the last hour.
@@ -151,6 +180,25 @@ impl Targets {
             IscsiHint::LogoutResponse { .. } => target.logout_answered = !target.conn_error,
             IscsiHint::Unbind { .. } | IscsiHint::Overrun => {}
         }
+    }
+
+    /// The iscsid that looks after the sessions.
+    pub fn iscsid(&self) -> Option<ProcessObs> {
+        self.iscsid
+    }
+
+    /// Whether iscsid is there and has not been restarted for so long.
+    pub fn iscsid_settled(&self, now: Mono, quiet: Duration) -> bool {
+        let restarted = self.iscsid_restarted.is_some_and(|at| now.since(at) < quiet);
+        self.iscsid.is_some() && self.iscsid_missing_since.is_none() && !restarted
+    }
+
+    /// Takes in what a socket was found to have.
+    pub fn detected(&mut self, key: &TargetKey, found: Detect) {
+        let iscsid = self.iscsid;
+        let Some(target) = self.all.get_mut(key) else { return };
+        target.detect =
+            target.connection.map(|connection| detect::Found { socket: (connection, iscsid), detect: found });
     }
 
     /// Takes in node records.
@@ -304,7 +352,12 @@ impl Targets {
                 "no answer from iscsiadm in time".clone_into(&mut target.last_error);
                 Some(TargetState::LoggedOut)
             }
-            OpResult::Wrote | OpResult::Probed(_) | OpResult::Registered(_) | OpResult::Throttle(_) => None,
+            OpResult::Wrote
+            | OpResult::Probed(_)
+            | OpResult::Registered(_)
+            | OpResult::Throttle(_)
+            | OpResult::Detect(_)
+            | OpResult::Answered(_) => None,
         };
         target.next_attempt = Some(now.mono.after(pause));
         if let Some(state) = state.filter(|_| target.sid.is_none()) {
@@ -336,6 +389,7 @@ impl Target {
         }
         (self.sid, self.last_sid) = (Some(session.sid), Some(session.sid));
         self.recovery_tmo = Some(session.recovery_tmo);
+        self.noop = session.noop;
         self.disks = session.disks.iter().map(|d| d.name.clone()).collect();
         let any = |state: ScsiState| session.disks.iter().any(|d| d.state == state);
         let state = match session.state {

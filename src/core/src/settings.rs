@@ -13,7 +13,16 @@ pub struct Settings {
     pub settle_max: Duration,
     /// Replacement timeout of a session that carries a last good copy. 600 s: a server that reboots slowly is back by
     /// then, and until then writers wait instead of failing (`facts/lab.md` 9 and D).
-    pub last_leg_timeout: u32,
+    pub wait_timeout: u32,
+    /// Replacement timeout of a session whose mirrors have another trusted leg that waits, in seconds. 4 s: an iscsid
+    /// restart blocks a healthy session for 3 s and must not cost a leg (`facts/lab.md` 12). 0 = none is quick: only last good
+    /// copies are made to wait, everybody else keeps what the administrator gave.
+    pub quick_timeout: u32,
+    /// TCP_USER_TIMEOUT of sessions that may be given up; zero = none, NOPs alone detect a dead server. 3 s: with 4 s of
+    /// waiting a dead server costs writers 7 s, and no congested link of `facts/lab.md` D came near it.
+    pub detect_timeout: Duration,
+    /// A dead session that waits is logged out when its mirrors can go on without it.
+    pub fence: bool,
     /// First and longest pause between login attempts (`facts/iscsi.md` 7.5).
     pub login_backoff: (Duration, Duration),
     /// Pause after the target refused our credentials: do not hammer.
@@ -109,7 +118,10 @@ impl Default for Settings {
         Self {
             settle: Duration::from_secs(10),
             settle_max: Duration::from_secs(600),
-            last_leg_timeout: 600,
+            wait_timeout: 600,
+            quick_timeout: 4,
+            detect_timeout: Duration::from_secs(3),
+            fence: true,
             login_backoff: (Duration::from_secs(2), Duration::from_secs(60)),
             auth_backoff: Duration::from_secs(600),
             heal_backoff: (Duration::from_secs(5), Duration::from_secs(300)),

@@ -1,130 +1,134 @@
-//! How long each session waits for its server. First form: a session that carries a last good copy waits long, so that
-//! writers wait instead of failing (`facts/lab.md` 9); when redundancy is back it gets back what it had. The scheme of
-//! quick legs and one anchor takes this place later.
+//! How long each session waits for its server: what its role asks for, as writes to sysfs and to the node record.
 //!
-//! The kernel takes a new value only while the session is logged in (EBUSY otherwise), so the survivor is raised in the
-//! same turn that sees the loss.
+//! The kernel takes a new value only while the session is logged in (EBUSY otherwise), so a survivor is raised in the turn
+//! that sees the loss. A session becomes quick only when another leg of each of its mirrors is seen to wait. Quick values
+//! live in sysfs alone: a node record keeps at least open-iscsi's own default, so that a session made without us waits.
 
 use crate::ids::TargetKey;
-use crate::ledger::{Ledger, MirrorRecord, Trust};
+use crate::ledger::{Ledger, TargetRecord};
+use crate::name::Name;
 use crate::op::Op;
+use crate::roles::{Ground, Roles, session, waits};
 use crate::session::Targets;
 use crate::settings::Settings;
-use crate::topology::{Leg, Live, Mirror};
-use crate::trust::good_legs;
-use crate::words::{TargetState, TimeoutReason};
-use std::collections::BTreeMap;
+use crate::words::TimeoutReason;
 
-/// Why each session has to wait as long as it does. Sessions without a managed mirror are `unmanaged`.
-pub fn reasons<'a>(
-    mirrors: impl Iterator<Item = &'a Mirror>,
-    targets: &Targets,
-    ledger: &Ledger,
-) -> BTreeMap<TargetKey, TimeoutReason> {
-    let mut reasons: BTreeMap<TargetKey, TimeoutReason> =
-        targets.all.keys().map(|key| (key.clone(), TimeoutReason::Unmanaged)).collect();
-    for mirror in mirrors.filter(|m| m.unmanaged.is_none() && m.live != Live::Inactive) {
-        let Some(record) = ledger.mirrors.get(&mirror.lv.uuid) else { continue };
-        let good: Vec<_> = good_legs(record, mirror).collect();
-        for leg in &mirror.legs {
-            let Some(place) = &leg.place else { continue };
-            let Some(key) = &place.target else { continue };
-            // With no proven leg left, whatever still serves is the last copy there is.
-            let serves = leg.index.is_some() && leg.health.is_some_and(|h| h == crate::observation::LegHealth::InSync);
-            let last = if good.is_empty() { serves } else { good.len() == 1 && good[0] == &leg.pv };
-            let reason = if place.multipath {
-                TimeoutReason::Multipath
-            } else if last && record.legs.len() > 1 {
-                if !mirror.idle() {
-                    TimeoutReason::Resyncing
-                } else if on_probation(record, mirror) {
-                    TimeoutReason::Probation
-                } else {
-                    TimeoutReason::LastGoodLeg
-                }
-            } else {
-                TimeoutReason::Configured
-            };
-            let entry = reasons.entry(key.clone()).or_insert(TimeoutReason::Unmanaged);
-            *entry = graver(*entry, reason);
-        }
-    }
-    for (key, reason) in &mut reasons {
-        let fixed = ledger.targets.get(&key.name).is_some_and(|r| r.override_seconds.is_some());
-        if fixed && *reason != TimeoutReason::Multipath {
-            *reason = TimeoutReason::Override;
-        }
-    }
-    reasons
-}
+/// open-iscsi's own replacement timeout in seconds: what sessions are left with while nobody looks after them.
+pub const STOCK: u32 = 120;
 
-/// Whether a leg that is not trusted yet takes part and serves no reads.
-fn on_probation(record: &MirrorRecord, mirror: &Mirror) -> bool {
-    let doubted = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust != Trust::Trusted);
-    mirror.legs.iter().any(|leg| leg.write_mostly && doubted(leg))
-}
-
-/// Of two mirrors on one session, the one that has more to lose decides.
-fn graver(a: TimeoutReason, b: TimeoutReason) -> TimeoutReason {
-    let rank = |r: TimeoutReason| match r {
-        TimeoutReason::Multipath => 5,
-        TimeoutReason::LastGoodLeg => 4,
-        TimeoutReason::Resyncing => 3,
-        TimeoutReason::Probation => 2,
-        TimeoutReason::Unmanaged => 0,
-        _ => 1,
-    };
-    if rank(b) > rank(a) { b } else { a }
-}
-
-/// Writes that bring the live sessions to what they should have, noting in the ledger what was there before.
-pub fn adjust(
-    reasons: &BTreeMap<TargetKey, TimeoutReason>,
-    targets: &Targets,
-    ledger: &mut Ledger,
-    settings: &Settings,
-) -> Vec<Op> {
-    let mut ops = Vec::new();
-    for (key, reason) in reasons {
-        let Some(target) = targets.all.get(key).filter(|t| t.state == TargetState::LoggedIn) else { continue };
+/// Writes that bring the live sessions to what their roles ask for, and what is to be noted of what was there before.
+pub fn adjust(roles: &Roles, ground: Ground<'_>) -> (Vec<Op>, Vec<(Name, TargetRecord)>) {
+    let (mut ops, mut notes) = (Vec::new(), Vec::new());
+    for (key, role) in roles {
+        let Some(target) = ground.targets.all.get(key).filter(|target| target.logged_in()) else { continue };
         let (Some(sid), Some(current)) = (target.sid, target.recovery_tmo) else { continue };
-        let record = ledger.targets.entry(key.name.clone()).or_default();
         let configured = target.node.as_ref().and_then(|n| n.replacement_timeout).and_then(|t| u32::try_from(t).ok());
-        let wanted = match reason {
-            TimeoutReason::Override => {
-                ops.extend(node_update(key, configured, record.override_seconds));
-                record.override_seconds.map(Some)
-            }
-            TimeoutReason::LastGoodLeg | TimeoutReason::Resyncing | TimeoutReason::Probation => {
-                // `off` waits for ever, which is long enough; so is a longer value of the administrator's.
-                let short = current.filter(|seconds| *seconds < settings.last_leg_timeout);
-                record.raised_from = short.or(record.raised_from);
-                short.map(|_| Some(settings.last_leg_timeout))
-            }
-            TimeoutReason::Configured | TimeoutReason::Unmanaged => {
-                // Another value than ours: it was put back, or somebody else's hand was here since.
-                if current != Some(settings.last_leg_timeout) {
-                    record.raised_from = None;
-                }
-                // An override that was taken back leaves the value from before it to be restored.
-                let update = node_update(key, configured, record.override_from);
-                if update.is_none() && current == record.override_from {
-                    record.override_from = None;
-                }
-                ops.extend(update);
-                record.override_from.or(record.raised_from).map(Some)
-            }
-            _ => None,
-        };
-        if let Some(seconds) = wanted.filter(|wanted| *wanted != current) {
-            ops.push(Op::SetRecoveryTmo { sid, target: key.clone(), seconds });
+        let known = ground.ledger.targets.get(&key.name);
+        let mut record = known.cloned().unwrap_or_default();
+        let wanted = wanted(*role, key, current, &record, ground);
+        // Another value than ours is the administrator's, however late it comes.
+        let settings = ground.settings;
+        let ours = [settings.wait_timeout, settings.quick_timeout].map(Some).contains(&current)
+            || (current == Some(STOCK) && record.raised_from.is_some());
+        if wanted != current && !ours && *role != TimeoutReason::Override {
+            record.raised_from = current;
+        }
+        if matches!(role, TimeoutReason::Configured | TimeoutReason::Unmanaged) && record.raised_from == current {
+            record.raised_from = None;
+        }
+        ops.extend(node_update(key, *role, configured, &mut record));
+        if known != Some(&record) && (known.is_some() || record != TargetRecord::default()) {
+            notes.push((key.name.clone(), record));
+        }
+        if wanted != current {
+            ops.push(Op::SetRecoveryTmo { sid, target: key.clone(), seconds: wanted });
         }
     }
-    ops
+    (ops, notes)
 }
 
-/// The node record is to say what the session says, if there is a record.
-fn node_update(key: &TargetKey, configured: Option<u32>, wanted: Option<u32>) -> Option<Op> {
-    let seconds = wanted.filter(|wanted| configured.is_some_and(|now| now != *wanted))?;
-    Some(Op::UpdateNode { target: key.clone(), seconds })
+/// The value a session should have; the present one if nothing is asked for.
+fn wanted(
+    role: TimeoutReason,
+    key: &TargetKey,
+    current: Option<u32>,
+    record: &TargetRecord,
+    ground: Ground<'_>,
+) -> Option<u32> {
+    let settings = ground.settings;
+    match role {
+        TimeoutReason::Override => record.override_seconds.or(current),
+        // `off` waits for ever, which is long enough; so is a longer value of the administrator's.
+        _ if waits(role) => current.map(|seconds| seconds.max(settings.wait_timeout)),
+        // `off` is somebody's wish to wait for ever.
+        TimeoutReason::Quick if current.is_none() => None,
+        TimeoutReason::Quick if spared(ground, key) => Some(settings.quick_timeout),
+        // Somebody else's hand was here since, if it is neither of ours.
+        TimeoutReason::Configured | TimeoutReason::Unmanaged => {
+            let ours = [settings.wait_timeout, settings.quick_timeout, STOCK].map(Some).contains(&current);
+            record.override_from.or(record.raised_from.filter(|_| ours)).or(current)
+        }
+        _ => current,
+    }
+}
+
+/// Whether every mirror on a session has another leg that is seen to wait.
+fn spared(ground: Ground<'_>, key: &TargetKey) -> bool {
+    let here = ground.active().filter(|(mirror, _)| mirror.legs.iter().any(|leg| session(leg) == Some(key)));
+    let waits_elsewhere = |(mirror, record)| {
+        let good = ground.good_sessions(mirror, record);
+        good.iter().any(|other| *other != key && ground.seen_waiting(other))
+    };
+    here.into_iter().all(waits_elsewhere)
+}
+
+/// What the node record should say: the administrator's own value, an override, or where we look after the session at least
+/// [`STOCK`].
+fn node_update(key: &TargetKey, role: TimeoutReason, configured: Option<u32>, record: &mut TargetRecord) -> Option<Op> {
+    let configured = configured?;
+    let ours = role == TimeoutReason::Quick || waits(role);
+    let wanted = if role == TimeoutReason::Override {
+        record.override_seconds.unwrap_or(configured)
+    } else if let Some(before) = record.override_from {
+        // An override that was taken back leaves the value from before it to be restored.
+        record.override_from = Some(before).filter(|before| *before != configured);
+        before
+    } else if ours {
+        let short = Some(configured).filter(|seconds| *seconds < STOCK);
+        record.node_from = record.node_from.or(short);
+        configured.max(STOCK)
+    } else {
+        let before = record.node_from.unwrap_or(configured);
+        record.node_from = record.node_from.filter(|before| *before != configured);
+        before
+    };
+    (wanted != configured).then(|| Op::UpdateNode { target: key.clone(), seconds: wanted })
+}
+
+/// What is written to live sessions when the service ends: neither a quick leg nor one that waits for ten minutes is to be
+/// left to a kernel that nobody looks after.
+pub fn farewell(targets: &Targets, ledger: &Ledger) -> Vec<Op> {
+    let ours = |key: &TargetKey| {
+        let record = ledger.targets.get(&key.name);
+        record.is_some_and(|record| record.raised_from.is_some() && record.override_seconds.is_none())
+    };
+    let live = targets.all.iter().filter(|(key, target)| target.logged_in() && ours(key));
+    let differs = live.filter(|(_, target)| target.recovery_tmo != Some(Some(STOCK)));
+    let write = |(key, target): (&TargetKey, &crate::session::Target)| {
+        Some(Op::SetRecoveryTmo { sid: target.sid?, target: key.clone(), seconds: Some(STOCK) })
+    };
+    differs.filter_map(write).collect()
+}
+
+/// How long writes wait, in seconds, if a server dies silently: until it is noticed, and until its session gives up or is
+/// given up. `None` = until it returns.
+pub fn stall(role: TimeoutReason, recovery_tmo: Option<u32>, detect: f64, settings: &Settings) -> Option<f64> {
+    // Measured for the logout of a dead session: 0.3 to 0.7 s (`facts/lab.md` D).
+    const LOGOUT: f64 = 0.7;
+    match (role, recovery_tmo) {
+        // Without quick legs nobody is an anchor.
+        (TimeoutReason::Anchor, _) if settings.fence => Some(detect + f64::from(settings.quick_timeout) + LOGOUT),
+        (_, Some(seconds)) => Some(detect + f64::from(seconds)),
+        (_, None) => None,
+    }
 }

@@ -336,9 +336,6 @@ pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
     ledger.boot_id = boot_id.into();
     for record in ledger.mirrors.values_mut() {
         record.unseen |= ledger.mark == Mark::Left;
-        // Whatever was promised was flushed when it was closed: a restart after that has cost nothing.
-        let closed = record.legs.values_mut().filter(|leg| leg.trust == Trust::Trusted && ledger.mark == Mark::Closed);
-        closed.for_each(|leg| leg.registered = None);
         // dm event numbers begin anew.
         let notes = record.legs.values_mut().filter_map(|leg| leg.healthy.as_mut());
         notes.for_each(|note| note.event_nr = EARLIER_BOOT);

@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::snapshot::{Details, Object};
 use crate::stamp::{self, Stamps};
 use crate::time::{Mono, Now};
-use crate::topology::{Live, Mirror};
+use crate::topology::{Leg, Live, Mirror, Place};
 use crate::words::{EventCode, Severity};
 use crate::{continuity, plan};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,11 @@ impl Stopping {
     /// From that moment on.
     pub(crate) fn since(since: Mono) -> Self {
         Self { since, stamps: BTreeMap::new(), marked: false, told: false }
+    }
+
+    /// Whether the last word is in the ledger.
+    pub(crate) fn marked(&self) -> bool {
+        self.marked
     }
 
     /// When stamps are waited for no longer.
@@ -159,15 +164,19 @@ impl Engine {
                 !noted
             }
             Op::SetOffline { disk } => {
-                let mut news = false;
+                let mut news = self.intend_rest(disk);
+                let resting = |p: &Place| p.target.as_ref().is_some_and(|key| self.ledger.resting(&key.name));
+                let disks = |l: &&Leg| l.place.as_ref().is_some_and(|p| p.disk == *disk && !resting(p));
+                let mut kept_out = Vec::new();
                 for mirror in self.mirrors.values().filter(|m| m.live == Live::Inactive) {
-                    let on_disk = mirror.legs.iter().filter(|l| l.place.as_ref().is_some_and(|p| p.disk == *disk));
-                    let Some(record) = self.ledger.mirrors.get_mut(&mirror.lv.uuid) else { continue };
-                    for leg in on_disk {
-                        let Some(known) = record.legs.get_mut(&leg.pv) else { continue };
-                        news |= !known.kept_out;
-                        known.kept_out = true;
-                    }
+                    let legs = mirror.legs.iter().filter(disks);
+                    kept_out.extend(legs.map(|leg| (mirror.lv.uuid.clone(), leg.pv.clone())));
+                }
+                for (lv, pv) in kept_out {
+                    let record = self.ledger.mirrors.get_mut(&lv);
+                    let Some(known) = record.and_then(|record| record.legs.get_mut(&pv)) else { continue };
+                    news |= !known.kept_out;
+                    known.kept_out = true;
                 }
                 news
             }
@@ -255,6 +264,9 @@ impl Engine {
         let Some(stopping) = self.stopping.as_ref().filter(|s| !s.marked && now.mono < s.by(&self.settings)) else {
             return Vec::new();
         };
+        if self.ledger.paused() {
+            return Vec::new();
+        }
         let mut vgs: BTreeMap<&VgUuid, Vec<&Mirror>> = BTreeMap::new();
         for mirror in self.mirrors.values().filter(|m| m.unmanaged.is_none()) {
             vgs.entry(&mirror.vg.uuid).or_default().push(mirror);
@@ -272,7 +284,9 @@ impl Engine {
     /// Sets the mark once there is nothing left to wait for, and keeps it true until the end: mounts may go after us.
     pub(crate) fn mark_end(&mut self, now: Now, wishes: &[(Op, String)]) {
         let stamping = |op: &Op| matches!(op, Op::Stamp { .. } | Op::Flush { .. });
-        let known = self.system_stopping.is_some();
+        // Without knowing the metadata as it is now no stamp can be made: whoever deactivated a volume a moment ago has changed
+        // it.
+        let known = self.system_stopping.is_some() && !self.report_is_wanted();
         let idle = known && wishes.is_empty() && !self.arbiter.running().any(|running| stamping(&running.op));
         let Some(stopping) = &mut self.stopping else { return };
         stopping.marked |= idle || now.mono >= stopping.by(&self.settings);
@@ -281,7 +295,21 @@ impl Engine {
             let system = self.system_stopping == Some(true);
             let open = |m: &Mirror| m.unmanaged.is_none() && m.live != Live::Inactive && (m.open || !system);
             self.ledger.mark = if self.mirrors.values().any(open) { Mark::Left } else { Mark::Closed };
+            self.void_registrations();
         }
+    }
+
+    /// What was flushed after the last volume was closed is safe from any restart: there is nothing left that a registration
+    /// would have to prove.
+    fn void_registrations(&mut self) {
+        let Some(stopping) = self.stopping.as_ref().filter(|_| self.ledger.mark == Mark::Closed) else { return };
+        let flushed = |(vg, (noted, written)): (&VgUuid, &(Noted, bool))| {
+            (*written && self.upkeep.stamps.flushed.get(vg) == Some(&noted.stamp)).then(|| vg.clone())
+        };
+        let flushed: BTreeSet<VgUuid> = stopping.stamps.iter().filter_map(flushed).collect();
+        let records = self.ledger.mirrors.values_mut().filter(|record| flushed.contains(&record.vg));
+        let trusted = records.flat_map(|r| r.legs.values_mut()).filter(|leg| leg.trust == Trust::Trusted);
+        trusted.for_each(|leg| leg.registered = None);
     }
 
     /// Tells the shell once everything is remembered.

@@ -10,11 +10,11 @@ use crate::time::{Mono, Wall};
 use crate::topology::{Leg, Live, Mirror};
 use crate::witness::Objection;
 use crate::words::{Hold, LegState, MirrorState, TargetState, TimeoutReason};
+use crate::{detect, timeouts};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Shipped NOP interval and timeout of open-iscsi in seconds: what a silent death takes to be noticed (`facts/iscsi.md` 4).
-const NOP_DETECT: u64 = 10;
 
 /// How fast the running action goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -262,7 +262,7 @@ pub fn target_view(s: &Situation<'_>, key: &TargetKey, target: &Target, reason: 
     let wall_of = |at: Mono| Wall(s.now.wall.0 + at.0.saturating_sub(s.now.mono.0));
     TargetView {
         server: s.servers.of(&key.name).cloned().unwrap_or_default(),
-        detect_timeout: None,
+        detect_timeout: detect::in_force(target, s.targets.iscsid()),
         state: target.state,
         since: target.since,
         sid: target.sid,
@@ -272,11 +272,10 @@ pub fn target_view(s: &Situation<'_>, key: &TargetKey, target: &Target, reason: 
         replacement_timeout: timeout,
         configured_timeout: target.node.as_ref().and_then(|n| n.replacement_timeout),
         timeout_reason: reason,
-        stall_estimate: match target.recovery_tmo {
-            Some(Some(seconds)) => Some(Duration::from_secs(u64::from(seconds) + NOP_DETECT)),
-            Some(None) => None,
-            None => Some(Duration::ZERO),
-        },
+        stall_estimate: target.recovery_tmo.map_or(Some(Duration::ZERO), |tmo| {
+            let detect = detect::seconds(target, s.targets.iscsid());
+            timeouts::stall(reason, tmo, detect, s.settings).map(Duration::from_secs_f64)
+        }),
         last_error: target.last_error.clone(),
         next_attempt: target.next_attempt.filter(|_| target.state != TargetState::LoggedIn).map(wall_of),
         attempts: target.attempts,

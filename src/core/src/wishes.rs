@@ -49,6 +49,9 @@ pub struct Maintenance {
     pub uid: u32,
     /// How far it is.
     pub stage: Stage,
+    /// People were told that it was entered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told: bool,
     /// Its targets by their names on the bus: it may go by another name after the next edit of the configuration.
     pub targets: BTreeSet<Name>,
     /// PVs whose disks we set offline. A disk that somebody else set offline stays so when the server is back.

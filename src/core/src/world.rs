@@ -129,10 +129,10 @@ impl SessionObs {
         let disks = self.disks.len() == other.disks.len();
         disks
             && (self.sid, &self.target, &self.state) == (other.sid, &other.target, &other.state)
-            && (self.local_port, self.recovery_tmo) == (other.local_port, other.recovery_tmo)
+            && (self.local_port, self.recovery_tmo, self.noop) == (other.local_port, other.recovery_tmo, other.noop)
             && self.disks.iter().zip(&other.disks).all(|(a, b)| {
                 (&a.name, a.dev, &a.state, a.size) == (&b.name, b.dev, &b.state, b.size)
-                    && (&a.wwid, &a.partitions, &a.write_cache) == (&b.wwid, &b.partitions, &b.write_cache)
+                    && (&a.wwid, &a.partitions, &a.write_cache, &a.users) == (&b.wwid, &b.partitions, &b.write_cache, &b.users)
             })
     }
 }

@@ -69,7 +69,59 @@ pub enum Command {
         /// VG.
         vg: String,
     },
-    /// Show the settings that a start of the service would use, and where each comes from.
+    /// Read and compare all legs of a mirror, write nothing, and follow it to the end.
+    Check {
+        /// VG/LV.
+        mirror: String,
+    },
+    /// Whether a server may be switched off now without a mirror losing its last trusted copy.
+    ///
+    /// Exit status: 0 it may, 1 it must not.
+    Safe {
+        /// Server, by its name or address.
+        server: String,
+    },
+    /// Take a server out of service, or put it back.
+    Maintenance {
+        /// Which.
+        #[command(subcommand)]
+        wish: Maintenance,
+    },
+    /// Switch healing off; observation and alarms go on.
+    Pause {
+        /// Why, for whoever asks later.
+        reason: String,
+    },
+    /// Switch healing on again.
+    Resume,
+    /// Show what happened, oldest first. Times are UTC.
+    History {
+        /// Not more than so many entries; 0: all of the last 90 days.
+        #[arg(short = 'n', long, default_value_t = 50)]
+        limit: u32,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what could be better, and what to do about it.
+    ///
+    /// Exit status: 0 nothing that puts data or redundancy at risk, 1 something does.
+    Diagnose,
+    /// Limit the copies of a mirror.
+    Limit {
+        /// VG/LV.
+        mirror: String,
+        /// Bytes a second; 0: no limit of mirrorkeeper's.
+        bytes_per_second: u64,
+    },
+    /// End a job before its next step.
+    Cancel {
+        /// Its number.
+        job: u32,
+    },
+    /// Have the service read its configuration again.
+    Reload,
+    /// Show the settings that a start or a reload of the service would use, and where each comes from.
     Config,
     /// Wait until the mirrors that LVM leaves to the service are active or held; for mirrorkeeper-gate.service.
     #[command(hide = true)]
@@ -77,6 +129,21 @@ pub enum Command {
         /// Seconds.
         #[arg(long, default_value_t = 120)]
         timeout: u64,
+    },
+}
+
+/// What is wished of a server.
+#[derive(Debug, Subcommand)]
+pub enum Maintenance {
+    /// It will be taken down: fail its legs now, without a stall, and heal nothing there until `leave`.
+    Enter {
+        /// Server, by its name or address.
+        server: String,
+    },
+    /// It serves again: judge and heal its legs.
+    Leave {
+        /// Server, by its name or address.
+        server: String,
     },
 }
 

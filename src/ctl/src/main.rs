@@ -10,11 +10,13 @@ mod fstab;
 mod render;
 mod resolve;
 mod text;
+mod told;
 mod wait;
 
-use args::{Args, Command};
+use args::{Args, Command, Maintenance};
 use clap::Parser;
-use mirrorkeeper_client::{Client, Error, MirrorProxy, OwnedObjectPath, Status};
+use mirrorkeeper_client::{Client, Error, MirrorProxy, ObjectPath, OwnedObjectPath, ROOT, ServerProxy, Status};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -72,9 +74,60 @@ async fn ask(address: Option<&str>, command: Command) -> Result<u8, Error> {
         Command::Heal { mirror } => named(&client, &mirror).await?.heal().await?,
         Command::Activate { mirror } => named(&client, &mirror).await?.activate().await?,
         Command::Forget { vg } => client.manager().await?.forget(&vg).await?,
-        Command::Config | Command::WaitActivated { .. } => return Ok(MISUSE),
+        Command::Check { mirror } => named(&client, &mirror).await?.check().await?,
+        Command::Maintenance { wish: Maintenance::Enter { server } } => {
+            server_named(&client, &server).await?.enter_maintenance().await?
+        }
+        Command::Maintenance { wish: Maintenance::Leave { server } } => {
+            server_named(&client, &server).await?.leave_maintenance().await?
+        }
+        command => return at_once(&client, command).await,
     };
     followed(&client, path).await
+}
+
+/// What needs no job.
+async fn at_once(client: &Client, command: Command) -> Result<u8, Error> {
+    let manager = client.manager().await?;
+    match command {
+        Command::Pause { reason } => manager.pause(&reason).await?,
+        Command::Resume => manager.resume().await?,
+        Command::Reload => manager.reload().await?,
+        Command::Limit { mirror, bytes_per_second } => {
+            named(client, &mirror).await?.set_resync_limit(bytes_per_second).await?;
+        }
+        Command::Cancel { job } => {
+            let path = ObjectPath::try_from(format!("{ROOT}/job/{job}")).map_err(Error::Bus)?;
+            client.job(path).await?.cancel().await?;
+        }
+        Command::Safe { server } => {
+            let (safe, reasons) = manager.safe_to_take_down(&server).await?;
+            print(&told::safety(&server, safe, &reasons));
+            return Ok(if safe { GOOD } else { BAD });
+        }
+        Command::Diagnose => {
+            let findings = manager.diagnose().await?;
+            print(&told::findings(&findings));
+            return Ok(if findings.iter().any(|finding| finding.severity == "error") { BAD } else { GOOD });
+        }
+        Command::History { limit, json } => {
+            let entries = manager.history(0, limit).await?;
+            print(&if json { self::json(&entries) } else { told::history(&entries) });
+        }
+        // The others are taken care of by the callers.
+        _ => return Ok(MISUSE),
+    }
+    Ok(GOOD)
+}
+
+async fn server_named(client: &Client, server: &str) -> Result<ServerProxy<'static>, Error> {
+    let path = client.manager().await?.get_server(server).await?;
+    client.server(path).await
+}
+
+/// For programs.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}")) + "\n"
 }
 
 async fn named(client: &Client, mirror: &str) -> Result<MirrorProxy<'static>, Error> {
@@ -125,8 +178,7 @@ async fn decided(client: &Client, mirror: &str, keep: &str, yes: bool) -> Result
 
 fn shown(status: &Status, json: bool) -> String {
     if json {
-        return serde_json::to_string_pretty(status).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"))
-            + "\n";
+        return self::json(status);
     }
     let managed = status.mirrors.values().filter(|mirror| mirror.managed).map(|mirror| mirror.name.as_str());
     let table = std::fs::read_to_string("/etc/fstab").unwrap_or_default();

@@ -25,6 +25,21 @@ pub fn duration(micros: u64) -> String {
     }
 }
 
+/// Microseconds since 1970 as `2026-11-23 03:12:41Z`: logs of several machines are compared, and this is the same on each.
+pub fn utc(micros: u64) -> String {
+    let seconds = micros / 1_000_000;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March, so that a leap day is the last of one; eras of 400 years are alike.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year + month / 10, if month < 10 { month + 3 } else { month - 9 });
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
 /// Text of others on a terminal: control characters would be obeyed there.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -75,6 +90,23 @@ mod tests {
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "10.0 GiB", "16.0 EiB"]);
         let times = [0, 1, 59_000_000, 60_000_000, 3_599_000_000, 12_000_000_000].map(duration);
         assert_eq!(times, ["0 s", "1 s", "59 s", "1 min", "60 min", "3 h 20 min"]);
+    }
+
+    #[test]
+    fn moments_are_told_as_on_the_calendar() {
+        // From `date -u -d @SECONDS`.
+        for (seconds, date) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399, "2000-02-28 23:59:59Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (1_709_251_199, "2024-02-29 23:59:59Z"),
+            (1_735_689_599, "2024-12-31 23:59:59Z"),
+            (1_735_689_600, "2025-01-01 00:00:00Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds * 1_000_000), date);
+        }
+        assert!(utc(u64::MAX).starts_with("58"), "no clock is beyond it");
     }
 
     #[test]

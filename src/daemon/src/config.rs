@@ -1,4 +1,7 @@
-//! The configuration: `/etc/mirrorkeeper.toml`, then `/etc/mirrorkeeper.toml.d/*.toml` by name; a later file wins key by key.
+//! The configuration: `/etc/mirrorkeeper.toml`, then `mirrorkeeper.toml.d/*.toml` by name; a later file wins key by key.
+//!
+//! The fragments of `/usr/lib`, `/run` and `/etc` are read as if they were in one directory; of one name only the one that
+//! comes last of these counts (systemd does it so).
 //!
 //! Every key may be left out. A file that cannot be read in full as it was meant is never used in part: with one problem
 //! anywhere the built-in values are in force, all problems are told with file, line and key, and nothing is guessed. Only
@@ -7,9 +10,13 @@
 
 pub mod key;
 
-use key::{Key, POLICY, SETTINGS, Value};
-use mirrorkeeper_core::settings::{MirrorPolicy, Settings};
+use key::{Key, POLICY, SERVER, SETTINGS, Value};
+use mirrorkeeper_core::settings::{MirrorPolicy, ServerPolicy, Settings};
+use mirrorkeeper_core::snapshot::{Details, Event, Object};
+use mirrorkeeper_core::time::Wall;
+use mirrorkeeper_core::words::{EventCode, Severity};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -18,11 +25,17 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Where the administrator writes. Its directory has the same name with `.d` behind it.
+/// Where the administrator writes. The directory of fragments has the same name with `.d` behind it.
 pub const PATH: &str = "/etc/mirrorkeeper.toml";
+
+/// Fragments of packages, and of what is so until the next boot. They go with [`PATH`] only.
+const VENDOR_DIRS: [&str; 2] = ["/usr/lib/mirrorkeeper.toml.d", "/run/mirrorkeeper.toml.d"];
 
 /// Said wherever the state is shown.
 pub const REFUSED: &str = "configuration refused, built-in values in force";
+
+/// The same when it was read again.
+pub const STALE: &str = "new configuration refused, the one before is in force";
 
 /// More than this is not a configuration.
 const MAX_BYTES: u64 = 1 << 20;
@@ -65,10 +78,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads `main` and the directory beside it. What is absent says nothing.
+    /// Reads `main` and the fragments that go with it. What is absent says nothing.
     pub fn load(main: &Path) -> Self {
+        let mut own = main.as_os_str().to_owned();
+        own.push(".d");
+        let vendor = VENDOR_DIRS.iter().map(PathBuf::from).filter(|_| main == Path::new(PATH));
+        Self::load_from(main, &vendor.chain([own.into()]).collect::<Vec<_>>())
+    }
+
+    /// The directories from the weakest to the strongest.
+    fn load_from(main: &Path, dirs: &[PathBuf]) -> Self {
         let mut read = Self::default();
-        for file in files(main, &mut read.problems) {
+        for file in files(main, dirs, &mut read.problems) {
             let earlier = read.problems.len();
             match text(&file) {
                 Ok(Some(text)) => read.take(&file, &text),
@@ -88,6 +109,18 @@ impl Config {
         Self { settings, ..read }
     }
 
+    /// Everything that is wrong, in one line; empty when nothing is.
+    pub fn complaint(&self) -> String {
+        self.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    /// What is told when anything is wrong.
+    pub fn refusal(&self, at: Wall) -> Option<Event> {
+        let details = Details::from([("reason", self.complaint().into())]);
+        let (code, severity, object) = (EventCode::ConfigRefused, Severity::Error, Object::Manager);
+        (!self.problems.is_empty()).then_some(Event { at, code, severity, object, details })
+    }
+
     /// The values in force as a configuration file, each with its origin.
     pub fn render(&self) -> String {
         let mut out = String::new();
@@ -103,6 +136,10 @@ impl Config {
         for (name, policy) in &self.settings.mirrors {
             let _ = writeln!(out, "\n[mirrors.\"{name}\"]");
             POLICY.iter().for_each(|key| self.line(&mut out, name, key.name, (key.get)(policy)));
+        }
+        for (name, policy) in &self.settings.servers {
+            let _ = writeln!(out, "\n[servers.\"{name}\"]");
+            SERVER.iter().for_each(|key| self.line(&mut out, &origin(name), key.name, (key.get)(policy)));
         }
         out
     }
@@ -127,6 +164,8 @@ impl Config {
             };
             if table == "mirrors" {
                 self.take_mirrors(file, keys, &at);
+            } else if table == "servers" {
+                self.take_servers(file, keys, &at);
             } else if SETTINGS.iter().any(|key| key.table == table) {
                 let known = SETTINGS.iter().filter(|key| key.table == table).collect::<Vec<_>>();
                 let mut settings = std::mem::take(&mut self.settings);
@@ -144,11 +183,39 @@ impl Config {
             let (mirror, line) = (name.get_ref().as_ref(), at(name.span()));
             match inner(value) {
                 Some(keys) if is_name(mirror) => {
-                    let mut policy = self.settings.mirrors.get(mirror).copied().unwrap_or_default();
+                    let mut policy = self.settings.mirrors.get(mirror).cloned().unwrap_or_default();
                     self.take_keys(file, mirror, &known, keys, &mut policy, at);
                     self.settings.mirrors.insert(mirror.to_owned(), policy);
                 }
                 _ => self.problem(file, line, format!("mirrors.{mirror:?}: write [mirrors.\"VG/LV\"]")),
+            }
+        }
+    }
+
+    fn take_servers(&mut self, file: &Path, servers: &DeTable<'_>, at: &impl Fn(Range<usize>) -> Option<usize>) {
+        let known = SERVER.iter().collect::<Vec<_>>();
+        let legal =
+            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
+        for (name, value) in servers {
+            let (server, line) = (name.get_ref().as_ref(), at(name.span()));
+            match inner(value) {
+                Some(keys) if legal(server) => {
+                    let mut policy = self.settings.servers.get(server).cloned().unwrap_or_default();
+                    self.take_keys(file, &origin(server), &known, keys, &mut policy, at);
+                    let shared = |(other, theirs): (&String, &ServerPolicy)| {
+                        let both = theirs.portals.iter().find(|portal| policy.portals.contains(portal))?;
+                        (other != server).then(|| format!("portals: {both} is given to {other} too"))
+                    };
+                    if let Some(why) = self.settings.servers.iter().find_map(shared) {
+                        self.problem(file, line, why);
+                    }
+                    self.settings.servers.insert(server.to_owned(), policy);
+                }
+                _ => self.problem(
+                    file,
+                    line,
+                    format!("servers.{server:?}: write [servers.NAME], in letters, digits and ._:-"),
+                ),
             }
         }
     }
@@ -193,10 +260,15 @@ fn inner<'v, 'i>(value: &'v Spanned<DeValue<'i>>) -> Option<&'v DeTable<'i>> {
     }
 }
 
+/// What a server's keys are known by among the origins; a name alone might be that of a table.
+fn origin(server: &str) -> String {
+    format!("servers.{server}")
+}
+
 fn tables() -> String {
     let mut names: Vec<_> = SETTINGS.iter().map(|key| format!("[{}]", key.table)).collect();
     names.dedup();
-    format!("there are {} and [mirrors.\"VG/LV\"]", names.join(", "))
+    format!("there are {}, [servers.NAME] and [mirrors.\"VG/LV\"]", names.join(", "))
 }
 
 /// `VG/LV` in the characters that LVM allows (`lvm(8)`, VALID NAMES).
@@ -210,22 +282,24 @@ fn is_name(name: &str) -> bool {
 }
 
 /// The files in the order in which they are read.
-fn files(main: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
-    let mut dir = main.as_os_str().to_owned();
-    dir.push(".d");
-    let dir = PathBuf::from(dir);
-    let listed = std::fs::read_dir(&dir).and_then(|entries| entries.map(|e| Ok(e?.path())).collect::<io::Result<_>>());
-    let mut fragments: Vec<PathBuf> = listed.unwrap_or_else(|error| {
-        if error.kind() != ErrorKind::NotFound {
-            let place = Place { file: dir, line: None };
-            problems.push(Problem { place, why: format!("cannot be listed: {error}") });
+fn files(main: &Path, dirs: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let mut fragments = BTreeMap::new();
+    for dir in dirs {
+        let listed = std::fs::read_dir(dir).and_then(|entries| entries.map(|e| Ok(e?.path())).collect());
+        let found: Vec<PathBuf> = listed.unwrap_or_else(|error: io::Error| {
+            if error.kind() != ErrorKind::NotFound {
+                let place = Place { file: dir.clone(), line: None };
+                problems.push(Problem { place, why: format!("cannot be listed: {error}") });
+            }
+            Vec::new()
+        });
+        let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+        for path in found.into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml")) {
+            let Some(name) = path.file_name().filter(|name| !hidden(name)).map(OsStr::to_owned) else { continue };
+            fragments.insert(name, path);
         }
-        Vec::new()
-    });
-    let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    fragments.retain(|path| path.extension().is_some_and(|e| e == "toml") && !hidden(path));
-    fragments.sort();
-    std::iter::once(main.to_owned()).chain(fragments).collect()
+    }
+    std::iter::once(main.to_owned()).chain(fragments.into_values()).collect()
 }
 
 fn text(file: &Path) -> io::Result<Option<String>> {

@@ -1,10 +1,13 @@
 //! Putting the parts together, once.
 
-use crate::bus::auth::RootOnly;
+use crate::audience::Audience;
+use crate::bus::auth::{Polkit, Terms};
 use crate::cli::Cli;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::execute::{Executor, Readers};
+use crate::history::History;
+use crate::hooks::{self, Hooks};
 use crate::identity;
 use crate::ledgerfile::{self, Locked, Saver};
 use crate::link;
@@ -14,12 +17,11 @@ use crate::sense::Sensors;
 use crate::systemd::Notifier;
 use mirrorkeeper_core::engine::{self, Engine};
 use mirrorkeeper_core::observation::KernelView;
-use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::time::{Mono, Now};
 use mirrorkeeper_sys::Roots;
 use mirrorkeeper_sys::observe::Observer;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -61,12 +63,16 @@ pub async fn run(cli: Cli) -> Result<(), DaemonError> {
         }
     };
     let found = ledgerfile::load(&cli.state_dir, clock::now().wall);
-    let (settings, notifier) = configure(&cli.config);
+    let config = Config::load(&cli.config);
+    let mut notifier = Notifier::new();
     let this = engine::Host { boot_id: identity::boot_id(), machine_id: identity::machine_id() };
-    let engine = Engine::new(settings, found, this);
+    let engine = Engine::new(config.settings.clone(), found, this);
     let (ours, theirs) = link::pair();
-    let published = publish::spawn(cli.bus, theirs, Arc::new(RootOnly));
+    let history = History::start(cli.state_dir.clone());
+    let published =
+        publish::spawn(cli.bus, theirs.with_history(history.clone()), Arc::new(Polkit::new(Terms::default())));
     let (results_in, results) = mpsc::channel(RESULTS);
+    let (configs_in, configs) = mpsc::channel(1);
     let roots = Roots::default();
     let machine = Host {
         observer: Observer::new(roots.clone()),
@@ -74,23 +80,20 @@ pub async fn run(cli: Cli) -> Result<(), DaemonError> {
         executor: Executor::new(roots, results_in.clone()),
         readers: Readers::start(&results_in),
         saver: Saver::start(cli.state_dir, results_in),
+        config: cli.config,
+        configs: configs_in,
     };
     let signals = signals(published.clone()).map_err(DaemonError::Signals)?;
     tracing::info!("mirrorkeeperd {} starts", env!("CARGO_PKG_VERSION"));
-    Reactor::new(engine, machine, Ends { bus: ours, signals, results, notifier }).run().await;
+    let audience = Audience::new(history, Hooks::start(hooks::DIR.into()));
+    if let Some(refusal) = config.refusal(clock::now().wall) {
+        notifier.set_note(config::REFUSED);
+        audience.tell(&refusal);
+    }
+    let ends = Ends { bus: ours, signals, results, configs, notifier, audience };
+    Reactor::new(engine, machine, ends).run().await;
     let status = published.borrow().clone();
     if status == Status::NameTaken { Err(DaemonError::NameInUse) } else { Ok(()) }
-}
-
-/// Settings, and who says so when they are not those that were written.
-fn configure(file: &Path) -> (Settings, Notifier) {
-    let Config { settings, problems, .. } = Config::load(file);
-    if problems.is_empty() {
-        return (settings, Notifier::new());
-    }
-    problems.iter().for_each(|problem| tracing::error!("{problem}"));
-    tracing::error!("{}: no gate, and only exclusions are heeded; correct it and restart", config::REFUSED);
-    (settings, Notifier::new().with_note(config::REFUSED))
 }
 
 /// The real machine.
@@ -100,6 +103,8 @@ struct Host {
     executor: Executor,
     readers: Readers,
     saver: Saver,
+    config: PathBuf,
+    configs: mpsc::Sender<Config>,
 }
 
 impl Machine for Host {
@@ -123,6 +128,11 @@ impl Machine for Host {
             Work::Nodes => self.readers.nodes(),
             Work::Save(ledger) => self.saver.save(ledger),
             Work::AskSystem => self.executor.ask_system(),
+            Work::Config => {
+                let (file, configs) = (self.config.clone(), self.configs.clone());
+                // The root disk may be slow, and the loop waits for no disk.
+                tokio::task::spawn_blocking(move || drop(configs.blocking_send(Config::load(&file))));
+            }
         }
     }
 }

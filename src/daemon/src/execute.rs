@@ -10,9 +10,12 @@ pub use read::Readers;
 
 use mirrorkeeper_core::ids::{OpId, TargetKey};
 use mirrorkeeper_core::input::Input;
+use mirrorkeeper_core::name::Name;
+use mirrorkeeper_core::observation::Detect;
 use mirrorkeeper_core::op::{OnDeadline, Op, OpResult};
 use mirrorkeeper_sys::child::{self, Ended, Limits, Outcome};
-use mirrorkeeper_sys::probe::{self, Verb};
+use mirrorkeeper_sys::probe::{self, DirectRead, Verb};
+use mirrorkeeper_sys::tcp::{self, Miss};
 use mirrorkeeper_sys::{Error, Roots, sysfs};
 use std::io;
 use std::time::Duration;
@@ -69,11 +72,15 @@ impl Executor {
             },
             Op::SetRecoveryTmo { sid, seconds, .. } => {
                 let (roots, sid, seconds) = (self.roots.clone(), *sid, *seconds);
-                self.write(id, &op, move || sysfs::write_recovery_tmo(&roots, sid, seconds)).await;
+                self.here(id, &op, move || wrote(sysfs::write_recovery_tmo(&roots, sid, seconds))).await;
+            }
+            Op::SetDetect { sid, millis, .. } => {
+                let (roots, sid, millis) = (self.roots.clone(), *sid, *millis);
+                self.here(id, &op, move || OpResult::Detect(detect(&roots, sid, millis))).await;
             }
             Op::SetOffline { disk } => {
                 let (roots, disk) = (self.roots.clone(), disk.clone());
-                self.write(id, &op, move || sysfs::set_offline(&roots, &disk)).await;
+                self.here(id, &op, move || wrote(sysfs::set_offline(&roots, &disk))).await;
             }
             Op::Probe { targets, .. } => match probe::request(targets) {
                 Ok(request) => self.run(id, &op, probe::argv(), Some(request)).await,
@@ -102,15 +109,14 @@ impl Executor {
         }
     }
 
-    /// A sysfs write, on a blocking thread: it does no I/O, but takes locks that error handling holds too.
-    async fn write<F>(&self, id: OpId, op: &Op, write: F)
+    /// In this process, on a blocking thread: it does no I/O, but takes locks that error handling holds too.
+    async fn here<F>(&self, id: OpId, op: &Op, work: F)
     where
-        F: FnOnce() -> Result<(), Error> + Send + 'static,
+        F: FnOnce() -> OpResult + Send + 'static,
     {
-        let result = match timeout(op.deadline(), tokio::task::spawn_blocking(write)).await {
-            Ok(Ok(Ok(()))) => OpResult::Wrote,
-            Ok(Ok(Err(error))) => OpResult::Failed(error.to_string()),
-            Ok(Err(error)) => OpResult::Failed(format!("the writing thread died: {error}")),
+        let result = match timeout(op.deadline(), tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => OpResult::Failed(format!("its thread died: {error}")),
             Err(_) => OpResult::TimedOut,
         };
         tracing::info!(op = op.code(), command = op.command_line(), ?result, "{}", op.command_line());
@@ -126,12 +132,36 @@ impl Executor {
 /// What our own executable does in a child, since it may wait for a disk.
 fn verb(op: &Op) -> Option<Verb> {
     match op {
-        Op::Rescan { disk } => Some(Verb::Rescan(disk.clone())),
-        Op::SetRunning { disk } => Some(Verb::Running(disk.clone())),
-        Op::Flush { devices, .. } => Some(Verb::Flush(devices.clone())),
-        Op::Register { disk, key, .. } => Some(Verb::Register(disk.clone(), *key)),
-        Op::Unregister { disk, key, .. } => Some(Verb::Unregister(disk.clone(), *key)),
+        Op::Rescan { disk } => Some(Verb::Rescan(disk.to_string())),
+        Op::SetRunning { disk } => Some(Verb::Running(disk.to_string())),
+        Op::Flush { devices, .. } => Some(Verb::Flush(devices.iter().map(Name::to_string).collect())),
+        Op::Register { disk, key, .. } => Some(Verb::Register(disk.to_string(), *key)),
+        Op::Unregister { disk, key, .. } => Some(Verb::Unregister(disk.to_string(), *key)),
+        // Any block does, and every disk has this one.
+        Op::ReadDirect { disk, .. } => Some(Verb::ReadDirect(disk.to_string(), 0)),
         _ => None,
+    }
+}
+
+fn wrote(result: Result<(), Error>) -> OpResult {
+    result.map_or_else(|error| OpResult::Failed(error.to_string()), |()| OpResult::Wrote)
+}
+
+/// Sets TCP_USER_TIMEOUT on the socket that a session has now. What is not there yet is tried again after the next login;
+/// what this machine does not allow is said as it is.
+fn detect(roots: &Roots, sid: u32, millis: u32) -> Detect {
+    // What cannot be read of it is among the gaps of every look.
+    let Some(endpoint) = tcp::connection(roots, sid, &mut Vec::new()).endpoint else { return Detect::NoSocket };
+    match tcp::set_user_timeout(roots, &endpoint, millis) {
+        Ok(found) => Detect::InForce(found),
+        Err(miss) => missed(&miss),
+    }
+}
+
+fn missed(miss: &Miss) -> Detect {
+    match miss {
+        Miss::NoIscsid | Miss::NoSocket { .. } => Detect::NoSocket,
+        Miss::NotPermitted(_) | Miss::Unsupported(_) | Miss::Failed(_) => Detect::Unavailable(miss.to_string()),
     }
 }
 
@@ -142,6 +172,10 @@ fn result(op: &Op, ended: &Ended) -> OpResult {
         Op::Register { .. } | Op::Unregister { .. } if ended.code == 0 => {
             probe::registration(&ended.stdout).map(OpResult::Registered)
         }
+        Op::ReadDirect { .. } if ended.code == 0 => probe::direct_read(&ended.stdout).map(|read| match read {
+            DirectRead::Answered { micros } => OpResult::Answered(micros),
+            DirectRead::Failed { why, .. } => OpResult::Failed(why),
+        }),
         Op::SetRunning { .. } if ended.code == 0 => Ok(OpResult::Wrote),
         _ => Ok(OpResult::Exit { code: ended.code, last_line: ended.last_line() }),
     };
@@ -154,6 +188,7 @@ fn begins_something(op: &Op) -> bool {
     match op {
         Op::Stamp { .. } => false,
         Op::Login { .. }
+        | Op::Fence { .. }
         | Op::StartIscsid
         | Op::UpdateNode { .. }
         | Op::SetRunning { .. }
@@ -191,7 +226,9 @@ async fn portal_answers(target: &TargetKey) -> Result<(), String> {
 fn log(op: &Op, outcome: &Outcome, took: Duration) {
     let (op_code, command, ms) = (op.code(), op.command_line(), took.as_millis());
     match outcome {
-        Outcome::Ended(ended) if matches!(op, Op::Probe { .. } | Op::Rescan { .. }) && ended.code == 0 => {
+        Outcome::Ended(ended)
+            if matches!(op, Op::Probe { .. } | Op::ReadDirect { .. } | Op::Rescan { .. }) && ended.code == 0 =>
+        {
             tracing::debug!(op = op_code, command, exit = ended.code, ms, "{command}");
         }
         Outcome::Ended(ended) => {

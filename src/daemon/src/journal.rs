@@ -7,7 +7,7 @@
 
 mod event;
 
-pub use event::{message_id, publish};
+pub use event::{MESSAGE_IDS, message_id, publish};
 
 use std::fmt::Debug;
 use std::io::Write as _;

@@ -14,6 +14,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -151,7 +152,7 @@ pub fn save(dir: &Path, ledger: &Ledger) -> Result<(), LedgerError> {
 /// Saves in the background, one at a time; of several that wait only the newest is written.
 #[derive(Debug)]
 pub struct Saver {
-    wanted: watch::Sender<Option<Box<Ledger>>>,
+    wanted: watch::Sender<Option<Arc<Ledger>>>,
 }
 
 impl Saver {
@@ -164,7 +165,7 @@ impl Saver {
     where
         F: Fn(&Ledger) -> Result<(), String> + Clone + Send + 'static,
     {
-        let (wanted, mut newest) = watch::channel(None::<Box<Ledger>>);
+        let (wanted, mut newest) = watch::channel(None::<Arc<Ledger>>);
         tokio::spawn(async move {
             while newest.changed().await.is_ok() {
                 let Some(ledger) = newest.borrow_and_update().clone() else { continue };
@@ -190,7 +191,7 @@ impl Saver {
     }
 
     /// Asks for this ledger to be saved. Returns at once.
-    pub fn save(&self, ledger: Box<Ledger>) {
+    pub fn save(&self, ledger: Arc<Ledger>) {
         self.wanted.send_replace(Some(ledger));
     }
 }

@@ -3,12 +3,15 @@
 //! [`reactor`] is the one loop and the only owner of the engine. What it decides is carried out by [`execute`] and
 //! [`ledgerfile`] and shown by [`publish`], [`journal`] and [`systemd`]. None of them decides anything.
 
+pub mod audience;
 pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod execute;
+pub mod history;
+pub mod hooks;
 pub mod identity;
 pub mod journal;
 pub mod ledgerfile;

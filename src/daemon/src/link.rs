@@ -3,6 +3,7 @@
 //! The loop never waits for this side. A snapshot replaces the one before, a slow reader of events loses the oldest and is
 //! told so, and a full request queue refuses; so a stalled bus costs a few kilobytes and nothing else.
 
+use crate::history::History;
 use mirrorkeeper_core::input::{Command, Refusal, Reply};
 use mirrorkeeper_core::snapshot::{Event, Snapshot};
 use std::sync::Arc;
@@ -24,6 +25,9 @@ pub struct Request {
     pub reply: oneshot::Sender<Result<Reply, Refusal>>,
 }
 
+/// A wish to have the configuration read again, by the way back for its answer: what is wrong with it.
+pub type Reload = oneshot::Sender<Result<(), String>>;
+
 /// Why a request got no answer from the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
@@ -36,12 +40,14 @@ pub enum NotTaken {
 }
 
 /// What the publisher and the bus objects hold. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Link {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     events: broadcast::Sender<Event>,
     requests: mpsc::Sender<Request>,
+    reloads: mpsc::Sender<Reload>,
     owned: watch::Sender<bool>,
+    history: History,
 }
 
 /// What the loop holds.
@@ -53,6 +59,8 @@ pub struct LoopEnd {
     pub events: broadcast::Sender<Event>,
     /// Requests to be answered.
     pub requests: mpsc::Receiver<Request>,
+    /// Wishes to have the configuration read again.
+    pub reloads: mpsc::Receiver<Reload>,
     /// Whether the bus name is owned.
     pub owned: watch::Receiver<bool>,
 }
@@ -62,12 +70,25 @@ pub fn pair() -> (LoopEnd, Link) {
     let (snapshot_tx, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let (events, _) = broadcast::channel(EVENTS);
     let (request_tx, requests) = mpsc::channel(REQUESTS);
+    let (reload_tx, reloads) = mpsc::channel(REQUESTS);
     let (owned_tx, owned) = watch::channel(false);
-    let ours = LoopEnd { snapshots: snapshot_tx, events: events.clone(), requests, owned };
-    (ours, Link { snapshots, events, requests: request_tx, owned: owned_tx })
+    let ours = LoopEnd { snapshots: snapshot_tx, events: events.clone(), requests, reloads, owned };
+    let history = History::none();
+    (ours, Link { snapshots, events, requests: request_tx, reloads: reload_tx, owned: owned_tx, history })
 }
 
 impl Link {
+    /// With the history that is shown.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        Self { history, ..self }
+    }
+
+    /// What happened so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshots.borrow().clone()
@@ -94,11 +115,27 @@ impl Link {
     /// When the queue is full or the loop has ended; a refusal by the engine is the inner result.
     pub async fn ask(&self, command: Command) -> Result<Result<Reply, Refusal>, NotTaken> {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { command, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => NotTaken::Full,
-            mpsc::error::TrySendError::Closed(_) => NotTaken::Stopping,
-        })?;
+        self.requests.try_send(Request { command, reply })?;
         answer.await.map_err(|_| NotTaken::Stopping)
+    }
+
+    /// Has the configuration read again and waits until it is in force; what is wrong with it is the inner result.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn reload(&self) -> Result<Result<(), String>, NotTaken> {
+        let (reply, answer) = oneshot::channel();
+        self.reloads.try_send(reply)?;
+        answer.await.map_err(|_| NotTaken::Stopping)
+    }
+}
+
+impl<T> From<mpsc::error::TrySendError<T>> for NotTaken {
+    fn from(error: mpsc::error::TrySendError<T>) -> Self {
+        match error {
+            mpsc::error::TrySendError::Full(_) => Self::Full,
+            mpsc::error::TrySendError::Closed(_) => Self::Stopping,
+        }
     }
 }
 

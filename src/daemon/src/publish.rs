@@ -15,6 +15,7 @@ use crate::bus::gate::Gate;
 use crate::bus::job::Job;
 use crate::bus::manager::Manager;
 use crate::bus::mirror::Mirror;
+use crate::bus::server::Server;
 use crate::bus::target::Target;
 use crate::bus::{NAME, path, wire};
 use crate::link::Link;
@@ -23,6 +24,7 @@ use mirrorkeeper_core::ids::JobId;
 use mirrorkeeper_core::snapshot::{Event, JobView, Snapshot};
 use mirrorkeeper_core::words::JobState;
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -61,11 +63,36 @@ pub enum Status {
     NameTaken,
 }
 
+/// Puts more on a connection than the contract has, before the name is taken. Only a simulation has more.
+pub trait Annex: Send + Sync {
+    /// Serves it on `connection`, which lives for as long as anything holds it.
+    fn serve<'a>(&'a self, connection: &'a Connection) -> Pin<Box<dyn Future<Output = zbus::Result<()>> + Send + 'a>>;
+}
+
+/// What is published, and where.
+pub struct Offer {
+    /// Which bus.
+    pub bus: Bus,
+    /// To and from the loop.
+    pub link: Link,
+    /// Who may change something.
+    pub authority: Arc<dyn Authority>,
+    /// What else is on the bus.
+    pub annex: Option<Arc<dyn Annex>>,
+}
+
 /// Publishes until the loop's end of the link is gone or the name is somebody else's.
 pub fn spawn(bus: Bus, link: Link, authority: Arc<dyn Authority>) -> watch::Receiver<Status> {
-    let (status, shown) = watch::channel(Status::Connecting);
-    tokio::spawn(async move { run(bus, link, authority, status).await });
-    shown
+    Offer { bus, link, authority, annex: None }.spawn()
+}
+
+impl Offer {
+    /// The same as [`spawn`].
+    pub fn spawn(self) -> watch::Receiver<Status> {
+        let (status, shown) = watch::channel(Status::Connecting);
+        tokio::spawn(async move { run(self, status).await });
+        shown
+    }
 }
 
 /// Why a session on the bus ended.
@@ -77,11 +104,11 @@ enum End {
     NameTaken,
 }
 
-async fn run(bus: Bus, link: Link, authority: Arc<dyn Authority>, status: watch::Sender<Status>) {
+async fn run(offer: Offer, status: watch::Sender<Status>) {
     let mut pause = RETRY.0;
     loop {
-        let end = session(&bus, &link, &authority, &status).await;
-        link.set_owned(false);
+        let end = session(&offer, &status).await;
+        offer.link.set_owned(false);
         if *status.borrow() == Status::Owned {
             pause = RETRY.0;
         }
@@ -97,7 +124,7 @@ async fn run(bus: Bus, link: Link, authority: Arc<dyn Authority>, status: watch:
                 status.send_replace(Status::NoBus(reason));
             }
         }
-        let mut snapshots = link.snapshots();
+        let mut snapshots = offer.link.snapshots();
         tokio::select! {
             () = sleep(pause) => {}
             () = async { while snapshots.changed().await.is_ok() {} } => return,
@@ -107,18 +134,18 @@ async fn run(bus: Bus, link: Link, authority: Arc<dyn Authority>, status: watch:
 }
 
 /// One connection from its beginning to its end.
-async fn session(bus: &Bus, link: &Link, authority: &Arc<dyn Authority>, status: &watch::Sender<Status>) -> End {
-    let mut snapshots = link.snapshots();
-    let mut events = link.events();
+async fn session(offer: &Offer, status: &watch::Sender<Status>) -> End {
+    let mut snapshots = offer.link.snapshots();
+    let mut events = offer.link.events();
     let first = snapshots.borrow_and_update().clone();
-    let mut exports = match timeout(BUS_ANSWER, export(bus, link, authority, first)).await {
+    let mut exports = match timeout(BUS_ANSWER, export(offer, first)).await {
         Ok(Ok(exports)) => exports,
         Ok(Err(zbus::Error::NameTaken)) => return End::NameTaken,
         Ok(Err(error)) => return End::Lost(error.to_string()),
         Err(_) => return End::Lost(format!("the bus did not answer within {} s", BUS_ANSWER.as_secs())),
     };
     status.send_replace(Status::Owned);
-    link.set_owned(true);
+    offer.link.set_owned(true);
     let connection = exports.connection.clone();
     loop {
         let due = exports.due();
@@ -128,6 +155,8 @@ async fn session(bus: &Bus, link: &Link, authority: &Arc<dyn Authority>, status:
             () = connection.closed() => return End::Lost("the connection was closed".to_owned()),
             changed = snapshots.changed() => {
                 if changed.is_err() {
+                    // Answers may still be under way on this connection; the name is free for a successor at once.
+                    let _ = timeout(BUS_ANSWER, connection.release_name(NAME)).await;
                     return End::Stopping;
                 }
                 let snapshot = snapshots.borrow_and_update().clone();
@@ -146,21 +175,19 @@ async fn session(bus: &Bus, link: &Link, authority: &Arc<dyn Authority>, status:
 }
 
 /// Connects, exports everything in `snapshot`, and takes the name.
-async fn export(
-    bus: &Bus,
-    link: &Link,
-    authority: &Arc<dyn Authority>,
-    snapshot: Arc<Snapshot>,
-) -> zbus::Result<Exports> {
-    let builder = match bus {
+async fn export(offer: &Offer, snapshot: Arc<Snapshot>) -> zbus::Result<Exports> {
+    let builder = match &offer.bus {
         Bus::System => Builder::system(),
         Bus::Address(address) => Builder::address(address.as_str()),
     };
     // The ObjectManager is served from the start: without any object zbus starts listening late and loses first calls.
     let connection = builder.method_timeout(BUS_ANSWER).serve_at(path::ROOT, ObjectManager).build().await?;
-    let mut exports = Exports::new(connection.clone(), link, authority);
+    let mut exports = Exports::new(connection.clone(), &offer.link, &offer.authority);
     exports.snapshot = snapshot.clone();
     exports.show(snapshot).await;
+    if let Some(annex) = &offer.annex {
+        annex.serve(&connection).await?;
+    }
     // Without its default flags zbus would let a second daemon take the name from us, unnoticed.
     connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
     Ok(exports)
@@ -171,6 +198,7 @@ struct Exports {
     connection: Connection,
     snapshot: Arc<Snapshot>,
     manager: Family<Manager>,
+    servers: Family<Server>,
     targets: Family<Target>,
     mirrors: Family<Mirror>,
     jobs: Family<Job>,
@@ -183,6 +211,7 @@ impl Exports {
         let gate = Gate::new(link.clone(), authority.clone(), jobs);
         Self {
             manager: Family::new(&connection, &gate),
+            servers: Family::new(&connection, &gate),
             targets: Family::new(&connection, &gate),
             mirrors: Family::new(&connection, &gate),
             jobs: Family::new(&connection, &gate),
@@ -192,9 +221,11 @@ impl Exports {
         }
     }
 
-    /// Brings the bus to `snapshot`. Targets come before the mirrors that name them, the sum comes last.
+    /// Brings the bus to `snapshot`. Servers come before the targets that name them and these before the mirrors that do,
+    /// the sum comes last.
     async fn show(&mut self, snapshot: Arc<Snapshot>) {
         let now = Instant::now();
+        self.servers.show(pairs(&snapshot.servers), now).await;
         self.targets.show(pairs(&snapshot.targets), now).await;
         self.mirrors.show(pairs(&snapshot.mirrors), now).await;
         self.jobs.show(pairs(&snapshot.jobs), now).await;
@@ -211,7 +242,8 @@ impl Exports {
 
     /// When progress that was held back is due, if any is.
     fn due(&self) -> Option<Instant> {
-        [self.manager.due(), self.targets.due(), self.mirrors.due(), self.jobs.due()].into_iter().flatten().min()
+        let due = [self.manager.due(), self.servers.due(), self.targets.due(), self.mirrors.due(), self.jobs.due()];
+        due.into_iter().flatten().min()
     }
 
     async fn announce_due(&mut self) {
@@ -219,6 +251,7 @@ impl Exports {
         self.mirrors.announce_due(now).await;
         self.jobs.announce_due(now).await;
         self.targets.announce_due(now).await;
+        self.servers.announce_due(now).await;
         self.manager.announce_due(now).await;
     }
 

@@ -4,8 +4,11 @@
 //! device-mapper answer from memory even while every disk hangs; all else ([`Work`]) is handed over and comes back as
 //! an input. Wake-ups carry no meaning of their own: many of them make one observation (design, principle 2).
 
-use crate::journal;
-use crate::link::{LoopEnd, Request};
+mod reload;
+
+use crate::audience::Audience;
+use crate::config::{self, Config};
+use crate::link::{LoopEnd, Reload, Request};
 use crate::systemd::{BUS_GRACE, Notifier};
 use mirrorkeeper_core::engine::Engine;
 use mirrorkeeper_core::ids::OpId;
@@ -13,8 +16,9 @@ use mirrorkeeper_core::input::{Command, Effect, Input, IscsiHint, Refusal, Reply
 use mirrorkeeper_core::ledger::Ledger;
 use mirrorkeeper_core::observation::KernelView;
 use mirrorkeeper_core::op::Op;
-use mirrorkeeper_core::snapshot::Snapshot;
+use mirrorkeeper_core::snapshot::{Event, Snapshot};
 use mirrorkeeper_core::time::{Mono, Now};
+use reload::Reloads;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -53,9 +57,11 @@ pub enum Work {
     /// Read the node records: [`Input::Nodes`].
     Nodes,
     /// Save the ledger: [`Input::LedgerSaved`].
-    Save(Box<Ledger>),
+    Save(Arc<Ledger>),
     /// Ask whether the whole system is stopping: [`Input::SystemStopping`].
     AskSystem,
+    /// Read the configuration: [`Ends::configs`].
+    Config,
 }
 
 /// The machine as the loop sees it.
@@ -105,8 +111,12 @@ pub struct Ends {
     pub signals: mpsc::Receiver<Signal>,
     /// Results of [`Work`].
     pub results: mpsc::Receiver<Input>,
+    /// Results of [`Work::Config`].
+    pub configs: mpsc::Receiver<Config>,
     /// The service manager.
     pub notifier: Notifier,
+    /// Whoever else is told what happens.
+    pub audience: Audience,
 }
 
 /// The loop and its state.
@@ -117,6 +127,7 @@ pub struct Reactor<B, M> {
     /// Commands not answered yet, by the token the engine knows them by.
     asked: BTreeMap<u64, oneshot::Sender<Result<Reply, Refusal>>>,
     next_token: u64,
+    reloads: Reloads,
     /// When the engine wants to be called again.
     wake_at: Option<Mono>,
     look_wanted: bool,
@@ -141,6 +152,7 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
             ends,
             asked: BTreeMap::new(),
             next_token: 0,
+            reloads: Reloads::default(),
             wake_at: None,
             look_wanted: true,
             looked_at: None,
@@ -167,8 +179,10 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
             tokio::select! {
                 signal = self.ends.signals.recv(), if self.stop_by.is_none() => self.signalled(signal),
                 Some(input) = self.ends.results.recv() => self.feed(input),
+                Some(config) = self.ends.configs.recv() => self.configured(config),
                 wake_up = self.machine.wake_up(by) => self.woken(wake_up),
                 Some(request) = self.ends.bus.requests.recv() => self.request(request),
+                Some(asker) = self.ends.bus.reloads.recv() => self.reload(Some(asker)),
                 Ok(()) = self.ends.bus.owned.changed() => {}
             }
         }
@@ -217,7 +231,7 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
     fn signalled(&mut self, signal: Option<Signal>) {
         match signal {
             Some(Signal::Reload) => {
-                self.ends.notifier.reloaded();
+                self.reload(None);
                 self.look_wanted = true;
             }
             Some(Signal::Stop) | None => {
@@ -229,6 +243,35 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
                 // A leg lost while the machine goes down is noted, or it would be trusted at the next boot.
                 self.look();
             }
+        }
+    }
+
+    fn reload(&mut self, asker: Option<Reload>) {
+        if self.reloads.want(asker) {
+            self.ends.notifier.reloading();
+            self.machine.begin(Work::Config);
+        }
+    }
+
+    /// One that was refused changes nothing; not even what is right in it.
+    fn configured(&mut self, config: Config) {
+        let answer = match config.refusal(self.machine.now().wall) {
+            None => {
+                tracing::info!("the configuration was read again");
+                self.ends.notifier.set_note("");
+                self.feed(Input::Settings(Box::new(config.settings)));
+                Ok(())
+            }
+            Some(event) => {
+                self.ends.notifier.set_note(config::STALE);
+                self.tell(event);
+                Err(config.complaint())
+            }
+        };
+        self.ends.notifier.reloaded();
+        if self.reloads.answer(&answer) {
+            self.ends.notifier.reloading();
+            self.machine.begin(Work::Config);
         }
     }
 
@@ -280,11 +323,7 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
                 self.machine.begin(Work::Save(ledger));
             }
             Effect::WakeAt(at) => self.wake_at = Some(at),
-            Effect::Publish(event) => {
-                journal::publish(&event);
-                // Fails only while nobody listens: no bus.
-                let _ = self.ends.bus.events.send(event);
-            }
+            Effect::Publish(event) => self.tell(event),
             Effect::Reply(token, answer) => {
                 if let Some(asker) = self.asked.remove(&token) {
                     let _ = asker.send(answer);
@@ -293,6 +332,12 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
             Effect::Stopped => self.stopped = true,
             Effect::Anomaly(what) => tracing::error!("refused by the safety check: {what}"),
         }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.ends.audience.tell(&event);
+        // Fails only while nobody listens: no bus.
+        let _ = self.ends.bus.events.send(event);
     }
 }
 

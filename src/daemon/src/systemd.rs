@@ -44,10 +44,9 @@ impl Notifier {
         Self { send, watchdog, fed_at: None, observed: false, ready: false, status: String::new(), note: "" }
     }
 
-    /// Adds something to every status line.
-    #[must_use]
-    pub fn with_note(self, note: &'static str) -> Self {
-        Self { note, ..self }
+    /// Adds something to every status line from now on.
+    pub fn set_note(&mut self, note: &'static str) {
+        self.note = note;
     }
 
     /// The kernel was read for the first time.
@@ -84,13 +83,22 @@ impl Notifier {
         }
     }
 
-    /// SIGHUP: the configuration is read at start only, but `systemctl reload` waits for this pair.
-    pub fn reloaded(&mut self) {
+    /// The configuration is being read again. Nothing is said before READY=1, which a reload would bring too early.
+    pub fn reloading(&mut self) {
+        if !self.ready {
+            return;
+        }
         match NotifyState::monotonic_usec_now() {
             Ok(now) => (self.send)(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "CLOCK_MONOTONIC could not be read"),
         }
-        (self.send)(&[NotifyState::Ready]);
+    }
+
+    /// It is in force, or refused.
+    pub fn reloaded(&mut self) {
+        if self.ready {
+            (self.send)(&[NotifyState::Ready]);
+        }
     }
 
     /// We are going.

@@ -6,7 +6,7 @@
 
 use crate::dm::Control;
 use crate::error::{Error, Result};
-use crate::{Roots, process, sysfs, text};
+use crate::{Roots, process, sysfs, text, users};
 use mirrorkeeper_core::ids::{LvmUuid, PvUuid};
 use mirrorkeeper_core::observation::{DmObs, KernelView, PvLink};
 use std::collections::BTreeMap;
@@ -28,7 +28,8 @@ impl Observer {
     /// Reads everything once.
     pub fn kernel(&mut self) -> KernelView {
         let mut gaps = Vec::new();
-        let sessions = sysfs::sessions(&self.roots, &mut gaps);
+        let mut sessions = sysfs::sessions(&self.roots, &mut gaps);
+        users::fill(&self.roots, &mut sessions, &mut gaps);
         let dm = self.dm(&mut gaps);
         let partial = dm.is_none();
         let dm = dm.unwrap_or_default();

@@ -6,6 +6,8 @@ use crate::input::{Effect, Input};
 use crate::name::Name;
 use crate::plan::ProbeRun;
 use crate::progress::SCRUB_UNSEEN;
+use crate::roles::Roles;
+use crate::session::Target;
 use crate::snapshot::{Details, Object, Snapshot};
 use crate::time::{Mono, Now};
 use crate::topology::{Live, Mirror};
@@ -49,8 +51,11 @@ impl Engine {
     pub(super) fn next_due(&self, now: Now) -> Mono {
         let s = &self.settings;
         let targets = self.targets.all.values();
-        let flaps = |key: &TargetKey| self.servers.of(&key.name).map_or(0, |name| self.servers.flaps(name, &self.targets));
+        let flaps =
+            |key: &TargetKey| self.servers.of(&key.name).map_or(0, |name| self.servers.flaps(name, &self.targets));
         let settled = self.targets.all.iter().filter_map(|(key, t)| t.settled_at(s, flaps(key)));
+        let quick = std::time::Duration::from_secs(s.quick_timeout.into());
+        let dead = targets.clone().filter_map(|target| Some(target.away_since()?.after(quick)));
         let logins = targets.filter_map(|t| t.next_attempt);
         let missing = self.targets.iscsid_missing_since.map(|at| at.after(s.suspended_grace));
         let stuck =
@@ -60,7 +65,10 @@ impl Engine {
         let stamps = self.upkeep.stamps.done.values().map(|at| at.after(s.stamp_interval));
         let scrubs = self.scrubs.values().map(|scrub| scrub.since.after(SCRUB_UNSEEN));
         let grace = Mono::default().after(s.activation_grace);
-        let all = settled.chain(logins).chain(stuck).chain(retries).chain(looks).chain(stamps).chain(scrubs);
+        let all =
+            settled.chain(logins).chain(dead).chain(stuck).chain(retries).chain(looks).chain(stamps).chain(scrubs);
+        let all = all.chain(self.stalls.due(s.stall_after)).chain(self.calendar_due(now));
+        let all = all.chain(self.targets.all.values().filter_map(Target::forgets_at));
         let all = all.chain(self.arbiter.due(s)).chain(self.jobs.due(s.job_kept)).chain([grace]);
         all.filter(|at| *at > now.mono).min().unwrap_or(Mono(u64::MAX))
     }
@@ -144,7 +152,7 @@ impl Engine {
                 effects.push(Effect::Reply(token, reply));
             }
             Input::Settings(settings) => {
-                self.settings = settings;
+                self.settings = *settings;
                 // What is excluded may have changed.
                 self.join();
             }
@@ -160,7 +168,7 @@ impl Engine {
     pub(super) fn show(
         &mut self,
         now: Now,
-        reasons: &BTreeMap<TargetKey, TimeoutReason>,
+        roles: &Roles,
         holds: &BTreeMap<LvUuid, Vec<Objection>>,
         effects: &mut Vec<Effect>,
     ) {
@@ -175,7 +183,7 @@ impl Engine {
                 .iter()
                 .filter(|(_, t)| t.sid.is_some() || t.node.is_some())
                 .map(|(key, target)| {
-                    let reason = reasons.get(key).copied().unwrap_or(TimeoutReason::Unmanaged);
+                    let reason = roles.get(key).copied().unwrap_or(TimeoutReason::Unmanaged);
                     (key.clone(), view::target_view(s, key, target, reason))
                 })
                 .collect(),
@@ -193,7 +201,12 @@ impl Engine {
             let open: BTreeSet<Name> = self.jobs.activations().collect();
             self.asked.retain(|uuid| self.mirrors.get(uuid).is_some_and(|m| open.contains(&m.name)));
         }
-        next.servers = self.situation(now, |s| servers::views(s, &next.targets, &self.snapshot.servers));
+        let servers = self.situation(now, |s| servers::views(s, &next.targets, &self.snapshot.servers));
+        next.servers = servers;
+        if !self.outdated {
+            self.settle_service(now, &next);
+            self.settle_checks(now, &next);
+        }
         let snapshot = &next;
         self.hurry.retain(|uuid| {
             let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));

@@ -66,6 +66,7 @@ impl Op {
             Self::Login { target } => {
                 argv(["iscsiadm", "-m", "node"], node(target).into_iter().chain(["--login".into()]))
             }
+            Self::Fence { sid, .. } => argv(["iscsiadm", "-m", "session", "-r"], [sid.to_string(), "--logout".into()]),
             Self::UpdateNode { target, seconds } => {
                 let update = ["-o", "update", "-n", "node.session.timeo.replacement_timeout", "-v"];
                 let update = update.map(String::from).into_iter().chain([seconds.to_string()]);
@@ -75,6 +76,8 @@ impl Op {
             Self::StartIscsid => argv(["systemctl", "start", "iscsid.service"], []),
             Self::Probe { .. }
             | Self::SetRecoveryTmo { .. }
+            | Self::SetDetect { .. }
+            | Self::ReadDirect { .. }
             | Self::Rescan { .. }
             | Self::SetOffline { .. }
             | Self::SetRunning { .. }
@@ -94,6 +97,8 @@ impl Op {
                 let value = seconds.map_or_else(|| "off".to_owned(), |s| s.to_string());
                 format!("echo {value} > /sys/class/iscsi_session/session{sid}/recovery_tmo")
             }
+            Self::SetDetect { sid, millis, .. } => format!("set TCP_USER_TIMEOUT of session {sid} to {millis} ms"),
+            Self::ReadDirect { disk, .. } => format!("read a block of {disk}"),
             Self::Rescan { disk } => format!("echo 1 > /sys/block/{disk}/device/rescan"),
             Self::SetOffline { disk } => format!("echo offline > /sys/block/{disk}/device/state"),
             Self::SetRunning { disk } => format!("echo running > /sys/block/{disk}/device/state"),

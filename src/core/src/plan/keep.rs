@@ -9,7 +9,7 @@ use crate::op::{Op, stamp_of};
 use crate::topology::{Leg, Live, Mirror};
 use crate::witness::Objection;
 use crate::words::Hold;
-use crate::{boot, continuity};
+use crate::{boot, continuity, maintenance};
 
 /// Legs whose device stays away although every session is up: nothing will come by itself.
 pub(super) fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
@@ -32,7 +32,8 @@ pub(super) fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         if plan.holds.contains_key(&mirror.lv.uuid) {
             continue;
         }
-        if let Some(place) = mirror.legs.iter().filter_map(|leg| leg.place.as_ref()).find(|place| place.offline) {
+        let offline = mirror.legs.iter().filter(|leg| !maintenance::leaving(s, &leg.pv));
+        if let Some(place) = offline.filter_map(|leg| leg.place.as_ref()).find(|place| place.offline) {
             let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
             plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("disk", place.disk.as_str()));
         } else if let Some(leg) = mirror.legs.iter().find(waited_for) {

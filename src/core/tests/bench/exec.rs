@@ -1,10 +1,10 @@
 //! What each operation does to the machine, and what it answers. Exit codes lie as the real ones do: several say 0 and
 //! have done nothing useful.
 
-use super::machine::{A, B, Machine};
+use super::machine::{A, B, Machine, Session};
 use super::raid::Raid;
 use mirrorkeeper_core::ids::PvUuid;
-use mirrorkeeper_core::observation::{LegHealth, ScsiState, SessionState, SyncAction};
+use mirrorkeeper_core::observation::{Detect, LegHealth, ScsiState, SessionState, SyncAction};
 use mirrorkeeper_core::op::{LvRef, Op, OpResult};
 
 fn exit(code: i32, line: &str) -> OpResult {
@@ -36,6 +36,19 @@ impl Machine {
                     _ => OpResult::Failed("EBUSY".into()),
                 }
             }
+            Op::SetDetect { millis, .. } => OpResult::Detect(Detect::InForce(*millis)),
+            Op::ReadDirect { disk, .. } => {
+                let answers = |s: &&Session| s.disk == **disk && s.disk_state == ScsiState::Running;
+                match self.sessions.iter().flatten().find(answers) {
+                    Some(_) => OpResult::Answered(500),
+                    None => OpResult::TimedOut,
+                }
+            }
+            Op::Fence { sid, .. } => {
+                let server = self.sessions.iter().position(|s| s.as_ref().is_some_and(|s| s.sid == *sid));
+                server.into_iter().for_each(|server| self.lose_session(server));
+                exit(0, "")
+            }
             Op::UpdateNode { target, seconds } => {
                 for server in [A, B].into_iter().filter(|s| Self::target(*s) == *target) {
                     self.records[server] = i32::try_from(*seconds).ok();
@@ -53,6 +66,18 @@ impl Machine {
                 let session = self.sessions.iter_mut().flatten().find(|s| s.disk == **disk);
                 session.into_iter().for_each(|s| s.disk_state = ScsiState::Offline);
                 OpResult::Wrote
+            }
+            Op::SetRunning { disk } => {
+                // The kernel takes it back only with its session.
+                let up = |s: &&mut Session| s.disk == **disk && s.state.0 == SessionState::LoggedIn;
+                self.sessions.iter_mut().flatten().find(up).into_iter().for_each(|s| s.disk_state = ScsiState::Running);
+                self.news.push(mirrorkeeper_core::input::Input::Tick);
+                OpResult::Wrote
+            }
+            Op::ReadThrottle { throttle } => OpResult::Throttle(self.throttles[throttle]),
+            Op::SetThrottle { throttle, value } => {
+                self.throttles.insert(*throttle, *value);
+                OpResult::Throttle(*value)
             }
             Op::StartIscsid => {
                 self.restart_iscsid();

@@ -6,6 +6,8 @@ use super::raid::Raid;
 use mirrorkeeper_core::ids::{DevNo, LvmUuid, PvUuid, TargetKey, VgUuid};
 use mirrorkeeper_core::input::{Input, IscsiHint};
 use mirrorkeeper_core::observation::{LvmView, ProcessObs, ScsiState, SessionState};
+use mirrorkeeper_core::op::Throttle;
+use std::collections::BTreeMap;
 
 /// Server and leg 0.
 pub const A: usize = 0;
@@ -128,6 +130,8 @@ pub type Doctor = Box<dyn Fn(&mut LvmView)>;
 
 /// Everything.
 pub struct Machine {
+    /// Somebody else uses the disk of a server.
+    pub users: [bool; 2],
     /// Microseconds since boot.
     pub now: u64,
     /// Servers.
@@ -154,6 +158,8 @@ pub struct Machine {
     pub news: Vec<Input>,
     /// Changes what LVM reports.
     pub doctor: Option<Doctor>,
+    /// Throttles of the kernel.
+    pub throttles: BTreeMap<Throttle, u32>,
     next: u32,
 }
 
@@ -171,6 +177,7 @@ impl Machine {
         };
         let mut machine = Self {
             now: 1000 * SECOND,
+            users: [false; 2],
             servers: [server.clone(), server],
             sessions: [None, None],
             records: [Some(120), Some(120)],
@@ -183,6 +190,7 @@ impl Machine {
             broken: Vec::new(),
             news: Vec::new(),
             doctor: None,
+            throttles: [(Throttle::Raid, 200_000), (Throttle::Mirror, 100)].into(),
             next: 0,
         };
         machine.login(A);

@@ -28,6 +28,7 @@ impl Machine {
                 sectors_written: s.sectors,
                 partitions: Vec::new(),
                 write_cache: Name::default(),
+                users: if self.users[server] { vec!["/mnt".to_owned()] } else { Vec::new() },
             };
             Some(SessionObs {
                 sid: s.sid,
@@ -35,6 +36,7 @@ impl Machine {
                 state: s.state.0.clone(),
                 local_port: (s.state.0 == SessionState::LoggedIn).then_some(s.port),
                 recovery_tmo: s.tmo,
+                noop: Some((5, 5)),
                 disks: vec![disk],
             })
         });

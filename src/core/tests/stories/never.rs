@@ -116,10 +116,13 @@ impl Stand {
                 probes: &probes,
                 hurry: &BTreeSet::new(),
                 asked: &BTreeSet::new(),
+                checks: &BTreeSet::new(),
+                cancelled: &BTreeSet::new(),
                 refused: &BTreeSet::new(),
                 looks: &Looks::default(),
                 stamps: &Stamps::default(),
                 stamping: &BTreeMap::new(),
+                answers: &BTreeMap::new(),
                 machine_id: "machine",
             },
         )
@@ -331,7 +334,7 @@ fn a_disk_with_a_trusted_leg_is_never_set_offline() {
 fn the_timeout_of_a_last_good_copy_is_never_lowered() {
     let stand = Stand::new().dead(B).doubt("testlv", B, Stage::Unverified);
     stand.allows(&tmo(Some(600)));
-    stand.refuses(&tmo(Some(5)), "last good copy");
+    stand.refuses(&tmo(Some(5)), "no other leg that waits");
     let asked = stand.with(|s| {
         let fixed = TargetRecord { override_seconds: Some(5), ..TargetRecord::default() };
         s.ledger.targets.insert(Machine::target(B).name.clone(), fixed);

@@ -1,8 +1,10 @@
 //! A raid1 leg was lost, its server is back: probation, check, mend if need be, release.
 
 use crate::bench::machine::{A, B, SECOND};
-use crate::bench::{Bench, Fault};
+use crate::bench::{Bench, Fault, settings};
+use mirrorkeeper_core::input::Input;
 use mirrorkeeper_core::ledger::Trust;
+use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::words::{EventCode as E, Hold, LegState, MirrorState};
 
 /// A server is cut until its leg is `D`, and comes back.
@@ -202,6 +204,8 @@ fn a_leg_on_probation_does_not_count() {
 #[test]
 fn all_volumes_of_a_pv_go_through_each_step_in_one_command() {
     let mut bench = Bench::settled(&["r1", "r2", "r3"], &[]);
+    // As far as they may be compared at once.
+    bench.feed(Input::Settings(Box::new(Settings { parallel: 3, ..settings() })));
     cut_and_return(&mut bench, B);
     bench.run_until_redundant(120);
     assert_eq!(bench.writes(), ["quarantine", "check", "release"], "{}", bench.story());

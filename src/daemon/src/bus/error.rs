@@ -1,13 +1,21 @@
 //! Errors as callers see them, and the one place where a refusal of the engine gets its name on the bus.
 
+use crate::history::Unanswered;
 use crate::link::NotTaken;
-use mirrorkeeper_core::input::Refusal;
+use mirrorkeeper_core::input::{Refusal, Reply};
 use zbus::DBusError;
 use zbus::message::{Header, Message};
 use zbus::names::ErrorName;
 
 /// Authorisation failures keep the name every D-Bus tool knows.
 const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+const INTERACTION_REQUIRED: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+
+/// The contract has no name of its own for a disk that fails.
+const IO_ERROR: &str = "org.freedesktop.DBus.Error.IOError";
+
+/// For what cannot be.
+const FAILED: &str = "org.freedesktop.DBus.Error.Failed";
 
 /// An error reply: a name of the contract and a message for a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +31,24 @@ impl CallError {
         Self { name: ACCESS_DENIED, message: message.into() }
     }
 
+    /// The caller may do this once a person has typed a password, and did not allow to ask for one.
+    pub fn interaction_required(message: impl Into<String>) -> Self {
+        Self { name: INTERACTION_REQUIRED, message: message.into() }
+    }
+
     /// Too many calls at once.
     pub fn limits_exceeded(message: impl Into<String>) -> Self {
         Self { name: "org.mirrorkeeper1.Error.LimitsExceeded", message: message.into() }
+    }
+
+    /// The configuration is refused; where, and what is accepted there.
+    pub fn bad_config(message: impl Into<String>) -> Self {
+        Self { name: "org.mirrorkeeper1.Error.BadConfig", message: message.into() }
+    }
+
+    /// An answer to another question. The engine gives none; a caller is told rather than told wrong.
+    pub fn strange(reply: &Reply) -> Self {
+        Self { name: FAILED, message: format!("the answer {reply:?} was not asked for") }
     }
 
     /// The loop did not answer in time.
@@ -45,6 +68,11 @@ impl From<Refusal> for CallError {
             Refusal::NotHeld(message) => ("org.mirrorkeeper1.Error.NotHeld", message),
             Refusal::LegMissing(message) => ("org.mirrorkeeper1.Error.LegMissing", message),
             Refusal::NotInactive(message) => ("org.mirrorkeeper1.Error.NotInactive", message),
+            Refusal::WouldLoseRedundancy(message) => ("org.mirrorkeeper1.Error.WouldLoseRedundancy", message),
+            Refusal::LegMismatch(message) => ("org.mirrorkeeper1.Error.LegMismatch", message),
+            Refusal::InMaintenance(message) => ("org.mirrorkeeper1.Error.InMaintenance", message),
+            Refusal::Paused(message) => ("org.mirrorkeeper1.Error.Paused", message),
+            Refusal::ToolFailed(message) => ("org.mirrorkeeper1.Error.ToolFailed", message),
         };
         Self { name, message }
     }
@@ -55,6 +83,15 @@ impl From<NotTaken> for CallError {
         match reason {
             NotTaken::Full => Self::limits_exceeded(reason.to_string()),
             NotTaken::Stopping => Refusal::Busy(reason.to_string()).into(),
+        }
+    }
+}
+
+impl From<Unanswered> for CallError {
+    fn from(reason: Unanswered) -> Self {
+        match reason {
+            Unanswered::Stuck => Self::timed_out(reason.to_string()),
+            Unanswered::Unreadable(_) => Self { name: IO_ERROR, message: reason.to_string() },
         }
     }
 }
@@ -89,11 +126,17 @@ mod tests {
             (Refusal::NotHeld(why()), "org.mirrorkeeper1.Error.NotHeld"),
             (Refusal::LegMissing(why()), "org.mirrorkeeper1.Error.LegMissing"),
             (Refusal::NotInactive(why()), "org.mirrorkeeper1.Error.NotInactive"),
+            (Refusal::WouldLoseRedundancy(why()), "org.mirrorkeeper1.Error.WouldLoseRedundancy"),
+            (Refusal::LegMismatch(why()), "org.mirrorkeeper1.Error.LegMismatch"),
+            (Refusal::InMaintenance(why()), "org.mirrorkeeper1.Error.InMaintenance"),
+            (Refusal::Paused(why()), "org.mirrorkeeper1.Error.Paused"),
+            (Refusal::ToolFailed(why()), "org.mirrorkeeper1.Error.ToolFailed"),
         ] {
             let error = CallError::from(refusal);
             assert_eq!((error.name().as_str(), error.description()), (name, Some("why")));
         }
         assert_eq!(CallError::from(NotTaken::Full).name().as_str(), "org.mirrorkeeper1.Error.LimitsExceeded");
+        assert_eq!(CallError::bad_config("").name().as_str(), "org.mirrorkeeper1.Error.BadConfig");
         assert_eq!(CallError::access_denied("").name().as_str(), "org.freedesktop.DBus.Error.AccessDenied");
         for error in [CallError::limits_exceeded("x"), CallError::timed_out("x"), NotTaken::Stopping.into()] {
             assert!(ErrorName::try_from(error.name().as_str()).is_ok(), "{error}");

@@ -1,12 +1,16 @@
 //! `org.mirrorkeeper1.Job`: work that may outlast a method call. A finished job stays for five minutes (the engine's clock).
 
+use super::auth::Action;
+use super::error::CallError;
 use super::gate::Gate;
 use super::{Exported, path, wire};
 use mirrorkeeper_core::ids::JobId;
+use mirrorkeeper_core::input::Command;
 use mirrorkeeper_core::snapshot::{JobView, StepView};
 use tokio::sync::watch;
+use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{OwnedObjectPath, interface};
+use zbus::{Connection, OwnedObjectPath, interface};
 
 /// Step code, why, command line, exit status or −1, result word: `(sssis)`.
 type WireStep = (String, String, String, i32, String);
@@ -14,6 +18,7 @@ type WireStep = (String, String, String, i32, String);
 /// A job object.
 pub struct Job {
     view: watch::Receiver<(JobId, JobView)>,
+    gate: Gate,
 }
 
 impl Job {
@@ -25,8 +30,8 @@ impl Job {
 impl Exported for Job {
     type View = (JobId, JobView);
 
-    fn new(view: watch::Receiver<Self::View>, _: Gate) -> Self {
-        Self { view }
+    fn new(view: watch::Receiver<Self::View>, gate: Gate) -> Self {
+        Self { view, gate }
     }
 
     fn path((id, _): &Self::View) -> OwnedObjectPath {
@@ -93,6 +98,16 @@ impl Job {
     #[zbus(property)]
     fn error(&self) -> String {
         self.show(|j| wire::text(&j.error))
+    }
+
+    /// Needs the right to begin what is cancelled.
+    async fn cancel(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<(), CallError> {
+        let (job, action) = (self.view.borrow().0, self.show(|j| Action::from(j.operation)));
+        self.gate.ask(connection, &call, action, |uid| Ok(Command::Cancel { job, uid })).await.map(drop)
     }
 
     /// The job ended.

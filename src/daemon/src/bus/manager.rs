@@ -1,10 +1,12 @@
 //! `org.mirrorkeeper1.Manager` on the root object: the sum of everything, and the way from names to objects.
 
+use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
+use super::wire::WireEntry;
 use super::{Exported, path, wire};
-use mirrorkeeper_core::input::{Command, Refusal};
-use mirrorkeeper_core::snapshot::Snapshot;
+use mirrorkeeper_core::input::{Command, Refusal, Reply};
+use mirrorkeeper_core::snapshot::{Finding, Snapshot};
 use mirrorkeeper_core::words::{MirrorState, TargetState};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +14,12 @@ use tokio::sync::watch;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
+
+/// Longest reason for a pause, in bytes: some lines. It is kept in the ledger.
+const LONGEST_REASON: usize = 1024;
+
+/// Code, severity, object, details: `(ssoa{sv})`.
+type WireFinding = (String, String, OwnedObjectPath, HashMap<String, OwnedVariant>);
 
 /// The root object.
 pub struct Manager {
@@ -79,7 +87,38 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<(), CallError> {
-        self.gate.ask(connection, &call, |_| Ok(Command::Rescan)).await.map(drop)
+        self.gate.ask(connection, &call, Action::Heal, |_| Ok(Command::Rescan)).await.map(drop)
+    }
+
+    async fn reload(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<(), CallError> {
+        self.gate.reload(connection, &call).await
+    }
+
+    async fn pause(
+        &self,
+        reason: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<(), CallError> {
+        let command = |uid| match reason.len() {
+            0..=LONGEST_REASON => Ok(Command::Pause { reason: reason.to_owned(), uid }),
+            length => {
+                Err(Refusal::InvalidArgument(format!("a reason of {length} bytes: at most {LONGEST_REASON}")).into())
+            }
+        };
+        self.gate.ask(connection, &call, Action::Heal, command).await.map(drop)
+    }
+
+    async fn resume(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<(), CallError> {
+        self.gate.ask(connection, &call, Action::Heal, |uid| Ok(Command::Resume { uid })).await.map(drop)
     }
 
     #[zbus(out_args("job"))]
@@ -89,7 +128,8 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
-        self.gate.ask_for_job(connection, &call, |uid| Ok(Command::Forget { vg: vg.to_owned(), uid })).await
+        let command = |uid| Ok(Command::Forget { vg: vg.to_owned(), uid });
+        self.gate.ask_for_job(connection, &call, Action::Maintain, command).await
     }
 
     #[zbus(out_args("mirror"))]
@@ -105,9 +145,50 @@ impl Manager {
     #[zbus(out_args("target"))]
     fn get_target(&self, iqn: &str) -> Result<OwnedObjectPath, CallError> {
         let snapshot = self.view.borrow();
-        let key = snapshot.targets.keys().find(|key| key.iqn == iqn || key.to_string() == iqn);
+        let key = snapshot.targets.keys().find(|key| key.iqn == iqn || key.name == iqn);
         let unknown = || Refusal::NoSuchObject(format!("no target {iqn:?}; targets are named IQN or IQN,ADDR:PORT"));
         Ok(key.map(path::target).ok_or_else(unknown)?)
+    }
+
+    #[zbus(out_args("server"))]
+    fn get_server(&self, name: &str) -> Result<OwnedObjectPath, CallError> {
+        let unknown =
+            || Refusal::NoSuchObject(format!("no server {name:?}; servers have a configured name or an address"));
+        let found = self.view.borrow().servers.contains_key(name);
+        Ok(found.then(|| path::server(name)).ok_or_else(unknown)?)
+    }
+
+    #[zbus(out_args("safe", "reasons"))]
+    async fn safe_to_take_down(
+        &self,
+        server: &str,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<(bool, Vec<(String, &'static str)>), CallError> {
+        match self.gate.consult(&call, Command::SafeToTakeDown { server: server.into() }).await? {
+            Reply::Obstacles(found) => {
+                let reasons = found.iter().map(|(mirror, obstacle)| (wire::text(mirror), obstacle.word()));
+                Ok((found.is_empty(), reasons.collect()))
+            }
+            other => Err(CallError::strange(&other)),
+        }
+    }
+
+    #[zbus(out_args("findings"))]
+    async fn diagnose(&self, #[zbus(header)] call: Header<'_>) -> Result<Vec<WireFinding>, CallError> {
+        match self.gate.consult(&call, Command::Diagnose).await? {
+            Reply::Findings(found) => Ok(found.iter().map(wire_finding).collect()),
+            other => Err(CallError::strange(&other)),
+        }
+    }
+
+    #[zbus(out_args("entries"))]
+    async fn history(
+        &self,
+        since_usec: u64,
+        limit: u32,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<Vec<WireEntry>, CallError> {
+        self.gate.history(&call, since_usec, limit).await
     }
 
     /// Something happened, once.
@@ -120,6 +201,11 @@ impl Manager {
         object: OwnedObjectPath,
         details: HashMap<String, OwnedVariant>,
     ) -> zbus::Result<()>;
+}
+
+fn wire_finding(finding: &Finding) -> WireFinding {
+    let (code, concern) = (finding.code.to_owned(), finding.concern.word().to_owned());
+    (code, concern, path::object(&finding.object), wire::details(&finding.details))
 }
 
 fn count(number: usize) -> u32 {

@@ -1,10 +1,12 @@
 //! `org.mirrorkeeper1.Mirror`: one mirrored logical volume, or one that was mirrored and lost its legs.
 
+use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
 use super::{Exported, path, wire};
 use mirrorkeeper_core::ids::{LvUuid, PvUuid};
 use mirrorkeeper_core::input::{Command, PlannedStep, Refusal, Reply};
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::SyncAction;
 use mirrorkeeper_core::snapshot::{LegView, MirrorView};
 use std::collections::HashMap;
@@ -20,7 +22,7 @@ type WireStep = (String, String, Vec<String>);
 
 /// A mirror object. Its path comes from the name on the bus, which is the key in the snapshot.
 pub struct Mirror {
-    view: watch::Receiver<(String, MirrorView)>,
+    view: watch::Receiver<(Name, MirrorView)>,
     gate: Gate,
 }
 
@@ -37,7 +39,7 @@ impl Mirror {
 }
 
 impl Exported for Mirror {
-    type View = (String, MirrorView);
+    type View = (Name, MirrorView);
 
     const UNANNOUNCED: &'static [&'static str] = &["ObservedAtUSec"];
 
@@ -72,12 +74,12 @@ impl Mirror {
 
     #[zbus(property, name = "Type")]
     fn kind(&self) -> String {
-        self.show(|m| wire::text(&m.kind))
+        self.show(|m| wire::text(m.kind))
     }
 
     #[zbus(property)]
     fn log(&self) -> String {
-        self.show(|m| wire::text(&m.log))
+        self.show(|m| wire::text(m.log))
     }
 
     #[zbus(property)]
@@ -180,15 +182,25 @@ impl Mirror {
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
         let mirror = self.lv();
-        self.gate.ask_for_job(connection, &call, |uid| Ok(Command::Heal { mirror: mirror?, uid })).await
+        self.gate.ask_for_job(connection, &call, Action::Heal, |uid| Ok(Command::Heal { mirror: mirror?, uid })).await
     }
 
     #[zbus(out_args("steps"))]
-    async fn plan_heal(&self) -> Result<Vec<WireStep>, CallError> {
-        match self.gate.consult(Command::PlanHeal { mirror: self.lv()? }).await? {
+    async fn plan_heal(&self, #[zbus(header)] call: Header<'_>) -> Result<Vec<WireStep>, CallError> {
+        match self.gate.consult(&call, Command::PlanHeal { mirror: self.lv()? }).await? {
             Reply::Plan(steps) => Ok(steps.iter().map(wire_step).collect()),
-            Reply::Done | Reply::Job(_) => Ok(Vec::new()),
+            other => Err(CallError::strange(&other)),
         }
+    }
+
+    #[zbus(out_args("job"))]
+    async fn check(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<OwnedObjectPath, CallError> {
+        let mirror = self.lv();
+        self.gate.ask_for_job(connection, &call, Action::Heal, |uid| Ok(Command::Check { mirror: mirror?, uid })).await
     }
 
     #[zbus(out_args("job"))]
@@ -207,7 +219,7 @@ impl Mirror {
             let keep = PvUuid::parse(keep_pv_uuid).map_err(no_uuid)?;
             Ok(Command::Resolve { mirror: mirror?, keep, uid })
         };
-        self.gate.ask_for_job(connection, &call, command).await
+        self.gate.ask_for_job(connection, &call, Action::Resolve, command).await
     }
 
     #[zbus(out_args("job"))]
@@ -217,7 +229,19 @@ impl Mirror {
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
         let mirror = self.lv();
-        self.gate.ask_for_job(connection, &call, |uid| Ok(Command::Activate { mirror: mirror?, uid })).await
+        self.gate
+            .ask_for_job(connection, &call, Action::Maintain, |uid| Ok(Command::Activate { mirror: mirror?, uid }))
+            .await
+    }
+    async fn set_resync_limit(
+        &self,
+        bytes_per_second: u64,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] call: Header<'_>,
+    ) -> Result<(), CallError> {
+        let mirror = self.lv();
+        let command = |uid| Ok(Command::SetResyncLimit { mirror: mirror?, bytes: bytes_per_second, uid });
+        self.gate.ask(connection, &call, Action::Tune, command).await.map(drop)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The D-Bus face of the daemon, `org.mirrorkeeper1`: four interfaces that show the newest snapshot and pass requests on.
+//! The D-Bus face of the daemon, `org.mirrorkeeper1`: five interfaces that show the newest snapshot and pass requests on.
 //!
 //! A property getter answers from memory. It never waits, never fails and never asks the engine: zbus runs getters under
 //! the lock of its object tree, so one slow getter would stall every call on every object. A method that changes
@@ -9,9 +9,11 @@ pub mod auth;
 pub mod error;
 pub mod gate;
 pub mod job;
+pub mod limits;
 pub mod manager;
 pub mod mirror;
 pub mod path;
+pub mod server;
 pub mod target;
 pub mod wire;
 

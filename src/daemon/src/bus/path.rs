@@ -34,6 +34,11 @@ pub fn mirror(name: &str) -> OwnedObjectPath {
     escaped(&format!("{ROOT}/mirror/{}", escape(name)))
 }
 
+/// The path of a server by its name.
+pub fn server(name: &str) -> OwnedObjectPath {
+    escaped(&format!("{ROOT}/server/{}", escape(name)))
+}
+
 /// The path of a job.
 pub fn job(id: JobId) -> OwnedObjectPath {
     escaped(&format!("{ROOT}/job/{}", id.0))
@@ -56,6 +61,7 @@ pub fn object(object: &Object) -> OwnedObjectPath {
         Object::Target(key) => target(key),
         Object::Mirror(name) => mirror(name),
         Object::Job(id) => job(*id),
+        Object::Server(name) => server(name),
     }
 }
 
@@ -125,6 +131,7 @@ mod tests {
         let key = TargetKey::new("iqn.x:a", "10.0.0.1", 3260, "default");
         assert_eq!(target(&key).as_str(), "/org/mirrorkeeper1/target/iqn_2ex_3aa_2c10_2e0_2e0_2e1_3a3260");
         assert_eq!(object(&Object::Job(JobId(7))).as_str(), "/org/mirrorkeeper1/job/7");
+        assert_eq!(object(&Object::Server("10.0.0.1".into())).as_str(), "/org/mirrorkeeper1/server/_310_2e0_2e0_2e1");
         assert_eq!(object(&Object::Manager).as_str(), ROOT);
         assert_eq!(none().as_str(), "/");
     }

@@ -1,5 +1,6 @@
 //! `org.mirrorkeeper1.Target`: one IQN at one portal, as a node record, a session or both.
 
+use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
 use super::{Exported, path, wire};
@@ -63,6 +64,11 @@ impl Target {
     }
 
     #[zbus(property)]
+    fn server(&self) -> OwnedObjectPath {
+        self.show(|t| if t.server.is_empty() { path::none() } else { path::server(&t.server) })
+    }
+
+    #[zbus(property)]
     fn state(&self) -> &'static str {
         self.show(|t| t.state.word())
     }
@@ -112,10 +118,9 @@ impl Target {
         self.show(|t| t.timeout_reason.word())
     }
 
-    /// None is set yet; it comes with the detection of dead servers.
     #[zbus(property, name = "DetectTimeoutUSec")]
     fn detect_timeout_usec(&self) -> u64 {
-        0
+        self.show(|t| t.detect_timeout.map_or(0, |timeout| wire::micros_or_max(Some(timeout))))
     }
 
     #[zbus(property, name = "StallEstimateUSec")]
@@ -145,7 +150,7 @@ impl Target {
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
         let target = self.key();
-        self.gate.ask_for_job(connection, &call, |uid| Ok(Command::Reconnect { target, uid })).await
+        self.gate.ask_for_job(connection, &call, Action::Heal, |uid| Ok(Command::Reconnect { target, uid })).await
     }
 
     async fn set_replacement_timeout(
@@ -155,10 +160,10 @@ impl Target {
         #[zbus(header)] call: Header<'_>,
     ) -> Result<(), CallError> {
         let target = self.key();
-        let command = |_| match seconds {
-            0..=LONGEST => Ok(Command::SetReplacementTimeout { target, seconds }),
+        let command = |uid| match seconds {
+            0..=LONGEST => Ok(Command::SetReplacementTimeout { target, seconds, uid }),
             _ => Err(Refusal::InvalidArgument(format!("{seconds} s: 1 to {LONGEST}, or 0 for automatic")).into()),
         };
-        self.gate.ask(connection, &call, command).await.map(drop)
+        self.gate.ask(connection, &call, Action::Tune, command).await.map(drop)
     }
 }

@@ -1,11 +1,59 @@
 //! Values of the read model as D-Bus values. Every conversion here succeeds: a string that D-Bus cannot carry is changed
 //! rather than refused, because a getter that fails would drop its property from every listing.
 
+use crate::history::{Entry, Facts};
 use mirrorkeeper_core::snapshot::{Details, Value};
 use mirrorkeeper_core::time::Wall;
+use serde::{Serialize, Serializer};
 use std::collections::HashMap;
 use std::time::Duration;
-use zbus::{OwnedVariant, Variant};
+use zbus::{ObjectPath, OwnedVariant, Signature, Type, Variant, as_variant};
+
+/// An entry of the history as time, event code, severity, object, details: `(tssoa{sv})`. Written straight from the entry:
+/// there may be ten thousand, and everything else on this thread waits meanwhile.
+#[derive(Debug)]
+pub struct WireEntry(Entry);
+
+impl WireEntry {
+    /// `None` if its path is none, which only another version could have written.
+    pub fn new(entry: Entry) -> Option<Self> {
+        ObjectPath::try_from(&*entry.object).is_ok().then_some(Self(entry))
+    }
+}
+
+impl Type for WireEntry {
+    const SIGNATURE: &'static Signature = <(u64, &str, &str, ObjectPath<'_>, HashMap<&str, Variant<'_>>)>::SIGNATURE;
+}
+
+impl Serialize for WireEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Entry { at, code, severity, object, details } = &self.0;
+        (at, code, severity, ObjectPath::from_str_unchecked(object), WireFacts(details)).serialize(serializer)
+    }
+}
+
+struct WireFacts<'f>(&'f Facts);
+
+impl Serialize for WireFacts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.0.iter().map(|(name, fact)| (name, WireFact(&fact.0))))
+    }
+}
+
+struct WireFact<'f>(&'f Value);
+
+impl Serialize for WireFact<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Bool(value) => as_variant::serialize(value, serializer),
+            Value::U32(value) => as_variant::serialize(value, serializer),
+            Value::U64(value) => as_variant::serialize(value, serializer),
+            Value::F64(value) => as_variant::serialize(value, serializer),
+            Value::Str(value) => as_variant::serialize(value, serializer),
+            Value::Strs(values) => as_variant::serialize(values, serializer),
+        }
+    }
+}
 
 /// A string without the one character that D-Bus forbids. Tools may print anything.
 pub fn text(text: &str) -> String {

@@ -13,7 +13,8 @@ fn executor() -> (Executor, mpsc::Receiver<Input>) {
 }
 
 fn target(portal: &str, iface: &str) -> TargetKey {
-    TargetKey { iqn: "iqn.x:a".into(), portal: portal.into(), iface: iface.into() }
+    let (addr, port) = portal.rsplit_once(':').unwrap();
+    TargetKey::new("iqn.x:a", addr, port.parse().unwrap(), iface)
 }
 
 /// A port that is taken and not listened on: a free one might be somebody's before it is tried.
@@ -55,6 +56,32 @@ async fn a_sysfs_write_to_a_session_that_is_gone_says_so() {
     assert!(why.contains("session9/recovery_tmo"), "{why}");
 }
 
+#[tokio::test]
+async fn a_session_without_a_socket_has_nothing_to_set() {
+    let (executor, mut inputs) = executor();
+    executor.start(OpId(6), Op::SetDetect { sid: 9, target: target("10.0.0.1:3260", "default"), millis: 3000 });
+    assert_eq!(inputs.recv().await, Some(Input::OpEnded(OpId(6), OpResult::Detect(Detect::NoSocket))));
+}
+
+/// A machine where session 1 has a socket, and nobody who could hold it.
+#[test]
+fn what_may_come_is_told_from_what_never_will() {
+    let dir = tempfile::tempdir().unwrap();
+    let connection = dir.path().join("sys/class/iscsi_connection/connection1:0");
+    std::fs::create_dir_all(&connection).unwrap();
+    std::fs::create_dir_all(dir.path().join("proc")).unwrap();
+    for (file, value) in [("address", "10.0.0.1"), ("port", "3260"), ("local_port", "40000")] {
+        std::fs::write(connection.join(file), value).unwrap();
+    }
+    assert_eq!(detect(&Roots::under(dir.path()), 1, 3000), Detect::NoSocket);
+    let endpoint = tcp::Endpoint { peer: "10.0.0.1".parse().unwrap(), peer_port: 3260, local_port: 40_000 };
+    assert_eq!(missed(&Miss::NoSocket { pid: 7, endpoint }), Detect::NoSocket);
+    let error = || sysfs::set_offline(&Roots::under(dir.path()), "a/b").unwrap_err();
+    for miss in [Miss::NotPermitted(error()), Miss::Unsupported(error()), Miss::Failed(error())] {
+        assert_eq!(missed(&miss), Detect::Unavailable(error().to_string()));
+    }
+}
+
 fn uuid() -> LvmUuid {
     LvmUuid::parse("pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n").unwrap()
 }
@@ -69,16 +96,18 @@ fn ended(code: i32, stdout: &[u8]) -> Ended {
 
 #[test]
 fn only_what_is_put_on_record_or_looked_at_is_begun_while_the_system_stops() {
-    let (disk, key, seconds) = (|| "sda".to_owned(), 1, 5);
+    let (disk, key, seconds) = (|| "sda", 1, 5);
     let lv = LvRef { uuid: uuid(), name: "r1".into() };
     let begun = [
         Op::Stamp { vg: vg(), add: 2, drop: vec![1] },
-        Op::Flush { vg: uuid(), devices: vec![disk()] },
+        Op::Flush { vg: uuid(), devices: vec![disk().into()] },
         Op::Probe { vg: uuid(), targets: Vec::new() },
-        Op::SetOffline { disk: disk() },
+        Op::SetOffline { disk: disk().into() },
         Op::SetRecoveryTmo { sid: 1, target: target("10.0.0.1:3260", "default"), seconds: Some(seconds) },
-        Op::Rescan { disk: disk() },
-        Op::Announce { disk: disk() },
+        Op::SetDetect { sid: 1, target: target("10.0.0.1:3260", "default"), millis: 3000 },
+        Op::ReadDirect { target: target("10.0.0.1:3260", "default"), disk: disk().into() },
+        Op::Rescan { disk: disk().into() },
+        Op::Announce { disk: disk().into() },
     ];
     let not_begun = [
         Op::Unstamp { vg: vg(), drop: vec![1] },
@@ -86,10 +115,11 @@ fn only_what_is_put_on_record_or_looked_at_is_begun_while_the_system_stops() {
         Op::Activate { vg: vg(), lv: lv.clone(), degraded: true },
         Op::SetAutoactivation { vg: vg(), lvs: vec![lv.clone()], on: true },
         Op::Resume { vg: vg(), lv },
-        Op::Register { pv: uuid(), disk: disk(), key },
-        Op::Unregister { pv: uuid(), disk: disk(), key },
-        Op::SetRunning { disk: disk() },
+        Op::Register { pv: uuid(), disk: disk().into(), key },
+        Op::Unregister { pv: uuid(), disk: disk().into(), key },
+        Op::SetRunning { disk: disk().into() },
         Op::Login { target: target("10.0.0.1:3260", "default") },
+        Op::Fence { sid: 1, target: target("10.0.0.1:3260", "default") },
         Op::StartIscsid,
     ];
     begun.iter().for_each(|op| assert!(!begins_something(op), "{op:?}"));
@@ -98,7 +128,7 @@ fn only_what_is_put_on_record_or_looked_at_is_begun_while_the_system_stops() {
 
 #[test]
 fn every_operation_has_a_command_or_is_done_right_here() {
-    let disk = || "sda".to_owned();
+    let disk = || "sda".into();
     let of = |op: &Op| verb(op).map(|verb| verb.argv()).or_else(|| op.argv()).unwrap().join(" ");
     let probe = "/proc/self/exe --probe";
     let flush = Op::Flush { vg: uuid(), devices: vec![disk(), "sdb".into()] };
@@ -109,6 +139,9 @@ fn every_operation_has_a_command_or_is_done_right_here() {
     assert_eq!(of(&unregister), format!("{probe} unregister sda 000000000000002a"));
     assert_eq!(of(&Op::SetRunning { disk: disk() }), format!("{probe} running sda"));
     assert_eq!(of(&Op::Rescan { disk: disk() }), format!("{probe} rescan sda"));
+    let target = || target("10.0.0.1:3260", "default");
+    assert_eq!(of(&Op::ReadDirect { target: target(), disk: disk() }), format!("{probe} read-direct sda 0"));
+    assert_eq!(of(&Op::Fence { sid: 3, target: target() }), "iscsiadm -m session -r 3 --logout");
     assert!(of(&Op::Stamp { vg: vg(), add: 2, drop: vec![1] }).starts_with("lvm vgchange "));
 }
 
@@ -123,6 +156,11 @@ fn the_end_of_our_own_children_says_more_than_an_exit_code() {
     assert_eq!(result(&register, &ended(1, json)), exit(1));
     let running = Op::SetRunning { disk: "sda".into() };
     assert_eq!((result(&running, &ended(0, b"")), result(&running, &ended(1, b""))), (OpResult::Wrote, exit(1)));
+    let read = Op::ReadDirect { target: target("10.0.0.1:3260", "default"), disk: "sda".into() };
+    assert_eq!(result(&read, &ended(0, br#"{"answered":{"micros":812}}"#)), OpResult::Answered(812));
+    let eio = br#"{"failed":{"errno":5,"why":"direct read at 0 of sda: Input/output error"}}"#;
+    let why = "direct read at 0 of sda: Input/output error".to_owned();
+    assert_eq!((result(&read, &ended(0, eio)), result(&read, &ended(1, eio))), (OpResult::Failed(why), exit(1)));
     let probe = Op::Probe { vg: uuid(), targets: Vec::new() };
     assert_eq!(result(&probe, &ended(0, b"{}")), OpResult::Probed(Default::default()));
     assert_eq!(result(&Op::Flush { vg: uuid(), devices: Vec::new() }, &ended(0, b"")), exit(0));

@@ -6,37 +6,49 @@ use mirrorkeeper_core::snapshot::{Details, Event, Object, Value};
 use mirrorkeeper_core::words::{EventCode, Severity};
 use std::fmt::Write;
 
-/// The entry's MESSAGE_ID. An id is never changed and never used again: people have it in their scripts.
-pub const fn message_id(code: EventCode) -> &'static str {
-    match code {
-        EventCode::TargetLost => "b82f437e31e04f2a8ec17d42e310bbc9",
-        EventCode::TargetOffline => "e86517546a8a4446a595b10a37ab8412",
-        EventCode::TargetReturned => "f164efbac8b949c4aebe933d46944c1e",
-        EventCode::TargetLoginFailed => "d86bc202f6794341bd00b92e583999bd",
-        EventCode::LegLost => "22e08b612f624a938092baaf8249a045",
-        EventCode::LegReturned => "c406a9f1f60647eeb24a06fe8610d2a1",
-        EventCode::LegRejected => "c93523c231fc4120a8484e3255523290",
-        EventCode::LegVerified => "c366c2f1044d4a2893d09f792bc1e251",
-        EventCode::MirrorDegraded => "c05c9bf5885d4bcabe9898c667db3a39",
-        EventCode::MirrorFailed => "d80067efb6a741ff84fe835ecef830fc",
-        EventCode::ResyncStarted => "addda35b2ea44a1086e8ceacf511ae0d",
-        EventCode::ResyncFinished => "3d985dd4a2ca4e95b320585df0ccf761",
-        EventCode::VerifyStarted => "ec365ad2e8364ab2960e2b51c04ee01d",
-        EventCode::MirrorRedundant => "5bb65260bf094ca7a11f9a73cec91d48",
-        EventCode::TimeoutChanged => "f217066c80e144b5874f636eb038a3dc",
-        EventCode::Held => "2abf8f3660f4486c92b22219ee0f2d07",
-        EventCode::Released => "608da272314f4f7ab85e4babdcd594dd",
-        EventCode::CheckFinished => "9843bef6a6084c1ca039f58595b05611",
-        EventCode::MismatchFound => "a8668201924043a38f042b15fdda6e3a",
-        EventCode::SplitBrain => "788f8d40ea21451faedc840293a83d09",
-        EventCode::AllServersLost => "5f326632e01a45fc9f0e52a06a0db619",
-        EventCode::IscsidDown => "709eed3ff2974e6ea8f0812699a0fa82",
-        EventCode::MirrorActivatedDegraded => "c89e93953a6346c8a13a2ab5c193f2b0",
-        EventCode::MonitoringMissing => "1be18c8586e3404fabb4756507fd286f",
-        EventCode::StaleLegActive => "f7531d681bff4d4db2b703c7c5ee5529",
-        EventCode::LvResumed => "1656e7b4fa5e4b19a1eeddff5923e1d8",
-        EventCode::LedgerDamaged => "f66ba23e82b045d0a0598c6f980b2321",
-    }
+/// The MESSAGE_ID of each event code of the contract. An id is never changed and never used again: people have it in
+/// their scripts.
+pub const MESSAGE_IDS: [(&str, &str); 35] = [
+    ("target-lost", "b82f437e31e04f2a8ec17d42e310bbc9"),
+    ("target-offline", "e86517546a8a4446a595b10a37ab8412"),
+    ("target-fenced", "32cb84ed9dc74f61805d3ac9797e1db1"),
+    ("target-returned", "f164efbac8b949c4aebe933d46944c1e"),
+    ("target-login-failed", "d86bc202f6794341bd00b92e583999bd"),
+    ("leg-lost", "22e08b612f624a938092baaf8249a045"),
+    ("leg-returned", "c406a9f1f60647eeb24a06fe8610d2a1"),
+    ("leg-rejected", "c93523c231fc4120a8484e3255523290"),
+    ("leg-verified", "c366c2f1044d4a2893d09f792bc1e251"),
+    ("mirror-degraded", "c05c9bf5885d4bcabe9898c667db3a39"),
+    ("mirror-failed", "d80067efb6a741ff84fe835ecef830fc"),
+    ("resync-started", "addda35b2ea44a1086e8ceacf511ae0d"),
+    ("resync-stalled", "5701cb50fdde49dcb3c1f7d348cd9edf"),
+    ("resync-finished", "3d985dd4a2ca4e95b320585df0ccf761"),
+    ("verify-started", "ec365ad2e8364ab2960e2b51c04ee01d"),
+    ("mirror-redundant", "5bb65260bf094ca7a11f9a73cec91d48"),
+    ("mirror-activated-degraded", "c89e93953a6346c8a13a2ab5c193f2b0"),
+    ("split-brain", "788f8d40ea21451faedc840293a83d09"),
+    ("timeout-changed", "f217066c80e144b5874f636eb038a3dc"),
+    ("held", "2abf8f3660f4486c92b22219ee0f2d07"),
+    ("released", "608da272314f4f7ab85e4babdcd594dd"),
+    ("maintenance-entered", "2d4214ca70d740be84a47adbb0ad50e8"),
+    ("maintenance-left", "8b14ecfda26143d39f26968ce961f5b3"),
+    ("check-finished", "9843bef6a6084c1ca039f58595b05611"),
+    ("mismatch-found", "a8668201924043a38f042b15fdda6e3a"),
+    ("server-flapping", "38c59ca95f9e4ee4a6791b7b033a5af3"),
+    ("all-servers-lost", "5f326632e01a45fc9f0e52a06a0db619"),
+    ("iscsid-down", "709eed3ff2974e6ea8f0812699a0fa82"),
+    ("monitoring-missing", "1be18c8586e3404fabb4756507fd286f"),
+    ("stale-leg-active", "f7531d681bff4d4db2b703c7c5ee5529"),
+    ("lv-resumed", "1656e7b4fa5e4b19a1eeddff5923e1d8"),
+    ("ledger-damaged", "f66ba23e82b045d0a0598c6f980b2321"),
+    ("config-refused", "b8bd184e580d4284ac032e68304058f2"),
+    ("paused", "e6918c591f024d4098328253c5e22861"),
+    ("resumed", "925cac2be1794fbab97b7225884eefd8"),
+];
+
+/// The entry's MESSAGE_ID. Every code has one; a test sees to it.
+pub fn message_id(code: EventCode) -> &'static str {
+    MESSAGE_IDS.iter().find(|(word, _)| *word == code.word()).map_or("", |(_, id)| id)
 }
 
 /// The journal's names for the facts of an event, as the contract lists them.
@@ -74,8 +86,9 @@ impl Fields {
         };
         match &event.object {
             Object::Manager => {}
-            Object::Mirror(name) => fields.mirror = Some(name.clone()),
+            Object::Mirror(name) => fields.mirror = Some(name.to_string()),
             Object::Job(id) => fields.job = Some(id.0.to_string()),
+            Object::Server(name) => fields.server = Some(name.to_string()),
             Object::Target(key) => {
                 fields.target_iqn = Some(key.iqn.clone());
                 fields.portal = Some(key.portal.clone());
@@ -122,7 +135,7 @@ fn sentence(event: &Event) -> String {
     let object = match &event.object {
         Object::Manager => String::new(),
         Object::Target(key) => format!("{key}: "),
-        Object::Mirror(name) => format!("{name}: "),
+        Object::Mirror(name) | Object::Server(name) => format!("{name}: "),
         Object::Job(id) => format!("job {}: ", id.0),
     };
     format!("{object}{}{}{}", event.code, facts(&event.details), advice(event))
@@ -132,7 +145,7 @@ fn sentence(event: &Event) -> String {
 fn advice(event: &Event) -> String {
     let (EventCode::Held, Object::Mirror(mirror)) = (event.code, &event.object) else { return String::new() };
     // Held for the sake of another volume on the same PV: that one is to be decided on.
-    let mirror = event.details.get("held-by").map_or_else(|| mirror.clone(), text);
+    let mirror = event.details.get("held-by").map_or_else(|| mirror.to_string(), text);
     let command = event.details.get("reason").and_then(|hold| ended_by(&text(hold), &mirror));
     command.map_or("; `mirrorkeeper status` says what to do".to_owned(), |command| format!("; to end it: {command}"))
 }
@@ -183,14 +196,21 @@ mod tests {
 
     const CATALOG: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../systemd/mirrorkeeper.catalog"));
 
+    /// Of the contract.
+    const FIELDS: [&str; 10] =
+        ["MIRROR", "LEG", "TARGET_IQN", "PORTAL", "SERVER", "OLD_STATE", "NEW_STATE", "SYNC_RATIO", "REASON", "JOB"];
+
     fn event(object: Object, details: Details) -> Event {
         Event { at: Wall(0), code: EventCode::LegLost, severity: Severity::Warning, object, details }
     }
 
     #[test]
     fn every_event_code_has_one_id_of_its_own_and_one_catalog_text() {
-        let ids: BTreeMap<_, _> = EventCode::ALL.iter().map(|code| (message_id(*code), code.word())).collect();
-        assert_eq!(ids.len(), EventCode::ALL.len(), "two codes share an id");
+        let ids: BTreeMap<_, _> = MESSAGE_IDS.iter().map(|(word, id)| (*id, *word)).collect();
+        assert_eq!(ids.len(), MESSAGE_IDS.len(), "two codes share an id");
+        for code in EventCode::ALL {
+            assert_eq!(ids.get(message_id(*code)), Some(&code.word()), "no id for {code}");
+        }
         assert!(ids.keys().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
         let headers: Vec<_> = CATALOG.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
         let catalog: BTreeSet<_> = headers.iter().copied().collect();
@@ -199,11 +219,15 @@ mod tests {
     }
 
     #[test]
-    fn every_catalog_text_has_a_subject_and_a_body_and_fits_a_terminal() {
+    fn every_catalog_text_says_what_happened_and_what_to_do_and_fits_a_terminal() {
         for entry in CATALOG.split("\n-- ").skip(1) {
             let (head, body) = entry.split_once("\n\n").unwrap_or_else(|| panic!("no body: {entry}"));
             assert!(head.contains("\nSubject: ") && head.contains("\nDefined-By: mirrorkeeper"), "{entry}");
-            assert!(!body.trim().is_empty() && entry.lines().all(|line| line.len() <= 76), "{entry}");
+            assert!(entry.lines().all(|line| line.len() <= 76), "{entry}");
+            assert!(body.trim().split("\n\n").count() >= 2, "what happened, and what to do: {entry}");
+            for field in entry.split('@').skip(1).step_by(2) {
+                assert!(FIELDS.contains(&field), "@{field}@ is not a field of the journal entry: {entry}");
+            }
         }
     }
 
@@ -252,6 +276,8 @@ mod tests {
             event(Object::Mirror("vg0/a".into()), Details::from([("target", "iqn.x:a,10.0.0.1:3260,eth1".into())]));
         let fields = Fields::of(&on);
         assert_eq!((fields.target_iqn.as_deref(), fields.portal.as_deref()), (Some("iqn.x:a"), Some("10.0.0.1:3260")));
+        let fields = Fields::of(&event(Object::Server("nas1".into()), Details::new()));
+        assert_eq!(fields.server.as_deref(), Some("nas1"));
         let key = TargetKey::new("iqn.x:a", "10.0.0.1", 3260, "default");
         let fields = Fields::of(&event(Object::Target(key), Details::new()));
         assert_eq!((fields.target_iqn.as_deref(), fields.portal.as_deref()), (Some("iqn.x:a"), Some("10.0.0.1:3260")));

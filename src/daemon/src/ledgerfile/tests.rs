@@ -4,9 +4,9 @@ use super::*;
 use mirrorkeeper_core::ids::LvmUuid;
 use mirrorkeeper_core::ledger::*;
 use mirrorkeeper_core::op::LogKind;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc as sync;
+use std::sync::{Arc, Mutex};
 
 /// A directory that goes away with the test.
 struct Dir(PathBuf);
@@ -108,7 +108,7 @@ fn full() -> Ledger {
     let leg = |n| LegRecord {
         size: 1 << 50,
         wwid: "t10.IET     00010001beaf11-and-more-of-it".into(),
-        target: Some(target(n)),
+        target: Some(target(n).into()),
         healthy: Some(Healthy { events: 1 << 40, event_nr: u32::MAX }),
         registered: Some(u32::MAX),
         kept_out: true,
@@ -136,6 +136,7 @@ fn full() -> Ledger {
         carries_leg: true,
         connection: Some(Connection { sid: u32::MAX, local_port: u16::MAX }),
         raised_from: Some(120),
+        node_from: None,
         override_seconds: Some(600),
         override_from: Some(120),
         logged_out_in_boot: Some(boot.into()),
@@ -144,7 +145,7 @@ fn full() -> Ledger {
     Ledger {
         vgs: [(vg, VgRecord { stamp: 1 << 40, noted, forgotten: true })].into(),
         mirrors: [(uuid('m'), mirror)].into(),
-        targets: (0..2).map(|n| (target(n), record.clone())).collect(),
+        targets: (0..2).map(|n| (target(n).into(), record.clone())).collect(),
         ..Ledger::empty(boot)
     }
 }
@@ -199,7 +200,7 @@ fn a_place_that_cannot_be_written_is_named_in_the_error() {
 async fn of_several_waiting_ledgers_only_the_newest_is_written() {
     let (go, gate) = sync::channel::<()>();
     let (started, mut starts) = mpsc::unbounded_channel();
-    let gate = std::sync::Arc::new(Mutex::new(gate));
+    let gate = Arc::new(Mutex::new(gate));
     let (results, mut reports) = mpsc::channel(8);
     let write = move |ledger: &Ledger| {
         started.send(ledger.generation).unwrap();
@@ -207,10 +208,10 @@ async fn of_several_waiting_ledgers_only_the_newest_is_written() {
         Ok(())
     };
     let saver = Saver::start_with(write, results);
-    saver.save(Box::new(ledger(1)));
+    saver.save(Arc::new(ledger(1)));
     assert_eq!(starts.recv().await, Some(1));
     for generation in 2..=5 {
-        saver.save(Box::new(ledger(generation)));
+        saver.save(Arc::new(ledger(generation)));
     }
     go.send(()).unwrap();
     assert_eq!(reports.recv().await, Some(Input::LedgerSaved(1, Ok(()))));
@@ -222,11 +223,11 @@ async fn of_several_waiting_ledgers_only_the_newest_is_written() {
 #[tokio::test(start_paused = true)]
 async fn a_stalled_disk_is_reported_at_the_deadline_and_again_when_it_answers() {
     let (go, gate) = sync::channel::<()>();
-    let gate = std::sync::Arc::new(Mutex::new(gate));
+    let gate = Arc::new(Mutex::new(gate));
     let (results, mut reports) = mpsc::channel(8);
     let write = move |_: &Ledger| gate.lock().unwrap().recv().map_err(|e| e.to_string());
     let saver = Saver::start_with(write, results);
-    saver.save(Box::new(ledger(3)));
+    saver.save(Arc::new(ledger(3)));
     // A blocking task keeps tokio's paused clock from advancing by itself.
     tokio::task::yield_now().await;
     tokio::time::advance(DEADLINE + Duration::from_millis(1)).await;

@@ -64,6 +64,7 @@ struct Bench {
     wake: UnboundedSender<WakeUp>,
     begun: UnboundedReceiver<Work>,
     results: mpsc::Sender<Input>,
+    configs: mpsc::Sender<Config>,
     signals: mpsc::Sender<Signal>,
     bus: Link,
     loop_: JoinHandle<()>,
@@ -74,13 +75,21 @@ fn bench(script: impl FnMut(&Input, Now, &mut Snapshot) -> Vec<Effect> + Send + 
     let (wake, wake_ups) = unbounded_channel();
     let (begun_in, begun) = unbounded_channel();
     let (results, results_out) = mpsc::channel(8);
+    let (configs, configs_out) = mpsc::channel(8);
     let (signals, signals_out) = mpsc::channel(8);
     let (ours, bus) = link::pair();
     let brain = Scripted { script, inputs: inputs_in, snapshot: Snapshot::default() };
     let machine = Channels { start: Instant::now(), wake_ups, begun: begun_in };
-    let ends = Ends { bus: ours, signals: signals_out, results: results_out, notifier: Notifier::new() };
+    let ends = Ends {
+        bus: ours,
+        signals: signals_out,
+        results: results_out,
+        configs: configs_out,
+        notifier: Notifier::new(),
+        audience: Audience::journal(),
+    };
     let loop_ = tokio::spawn(Reactor::new(brain, machine, ends).run());
-    Bench { inputs, wake, begun, results, signals, bus, loop_ }
+    Bench { inputs, wake, begun, results, configs, signals, bus, loop_ }
 }
 
 impl Bench {
@@ -103,8 +112,8 @@ impl Bench {
     }
 }
 
-fn ledger(generation: u64) -> Box<Ledger> {
-    Box::new(Ledger { generation, ..Ledger::empty("boot") })
+fn ledger(generation: u64) -> Arc<Ledger> {
+    Arc::new(Ledger { generation, ..Ledger::empty("boot") })
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,4 +294,51 @@ async fn a_stop_of_the_system_ends_the_loop_at_its_own_turn_and_not_before() {
     bench.look().await;
     bench.loop_.await.unwrap();
     assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_are_read_again_are_in_force_before_the_asker_is_told() {
+    let mut bench = bench(|_, _, _| Vec::new());
+    bench.first_look().await;
+    let link = bench.bus.clone();
+    let asker = tokio::spawn(async move { link.reload().await });
+    assert_eq!(bench.begun.recv().await, Some(Work::Config));
+    let mut config = Config::default();
+    config.settings.gate = true;
+    bench.configs.send(config.clone()).await.unwrap();
+    assert_eq!(asker.await.unwrap(), Ok(Ok(())));
+    loop {
+        match bench.input().await {
+            Input::Settings(settings) => break assert_eq!(*settings, config.settings),
+            input => assert!(matches!(input, Input::Tick | Input::Kernel(_))),
+        }
+    }
+    bench.signals.send(Signal::Reload).await.unwrap();
+    assert_eq!(bench.begun.recv().await, Some(Work::Config), "SIGHUP is the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_configuration_changes_nothing_and_is_told_to_everybody() {
+    let mut bench = bench(|_, _, _| Vec::new());
+    bench.first_look().await;
+    let mut events = bench.bus.events();
+    let link = bench.bus.clone();
+    let asker = tokio::spawn(async move { link.reload().await });
+    assert_eq!(bench.begun.recv().await, Some(Work::Config));
+    let place = config::Place { file: "/etc/mirrorkeeper.toml".into(), line: Some(3) };
+    let problem = config::Problem { place, why: "settle: accepted are seconds: 1 to 600".to_owned() };
+    let mut config = Config::default();
+    (config.problems, config.settings.gate) = (vec![problem], true);
+    bench.configs.send(config).await.unwrap();
+    let complaint = "/etc/mirrorkeeper.toml:3: settle: accepted are seconds: 1 to 600";
+    assert_eq!(asker.await.unwrap(), Ok(Err(complaint.to_owned())));
+    let event = events.recv().await.unwrap();
+    assert_eq!((event.code, event.details["reason"].to_string().as_str()), (EventCode::ConfigRefused, complaint));
+    drop(bench.signals);
+    while let Some(input) = bench.inputs.recv().await {
+        assert!(!matches!(input, Input::Settings(_)));
+        if input == Input::Stopping {
+            break;
+        }
+    }
 }

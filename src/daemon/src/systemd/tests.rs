@@ -11,8 +11,8 @@ fn mirror(name: &str, state: MirrorState, copies: (u32, u32), ratio: f64) -> Mir
     MirrorView {
         name: name.into(),
         uuid: String::new(),
-        kind: "raid1".into(),
-        log: "bitmap".into(),
+        kind: "raid1",
+        log: "bitmap",
         size: 0,
         state,
         copies_in_sync: copies.0,
@@ -34,6 +34,8 @@ fn mirror(name: &str, state: MirrorState, copies: (u32, u32), ratio: f64) -> Mir
 
 fn target(state: TargetState) -> TargetView {
     TargetView {
+        server: "".into(),
+        detect_timeout: None,
         state,
         since: Wall(0),
         sid: None,
@@ -132,14 +134,17 @@ fn ready_comes_without_a_bus_after_its_grace_and_says_so() {
 
 #[test]
 fn a_note_stands_behind_every_status_line() {
-    let (notifier, said) = recorded(false);
-    let mut notifier = notifier.with_note("configuration refused");
+    let (mut notifier, said) = recorded(false);
+    notifier.set_note("configuration refused");
     notifier.observed();
     notifier.turned(&Snapshot::default(), true, SECOND);
     notifier.turned(&Snapshot::default(), false, SECOND);
+    notifier.set_note("");
+    notifier.turned(&Snapshot::default(), true, SECOND);
     let line = "STATUS=no mirrors, 0 of 0 targets";
     let refused = "(configuration refused)";
-    assert_eq!(take(&said), ["READY=1".to_owned(), format!("{line} {refused}"), format!("{line} (no bus) {refused}")]);
+    let lines = [format!("{line} {refused}"), format!("{line} (no bus) {refused}"), line.to_owned()];
+    assert_eq!(take(&said), [&["READY=1".to_owned()][..], &lines].concat());
 }
 
 #[test]
@@ -151,12 +156,19 @@ fn the_watchdog_is_fed_by_turns_but_not_by_each() {
 }
 
 #[test]
-fn a_reload_names_its_moment_and_a_stop_is_announced() {
+fn a_reload_names_its_moment_makes_nothing_ready_and_a_stop_is_announced() {
     let (mut notifier, said) = recorded(false);
+    notifier.reloading();
     notifier.reloaded();
+    assert_eq!(take(&said), Vec::<String>::new(), "not ready yet");
+    notifier.observed();
+    notifier.turned(&Snapshot::default(), true, SECOND);
+    take(&said);
+    notifier.reloading();
     let lines = take(&said);
-    assert!(lines[0].starts_with("RELOADING=1 MONOTONIC_USEC="), "{lines:?}");
-    assert_eq!(lines[1..], ["READY=1"]);
+    assert!(lines.len() == 1 && lines[0].starts_with("RELOADING=1 MONOTONIC_USEC="), "{lines:?}");
+    notifier.reloaded();
+    assert_eq!(take(&said), ["READY=1"]);
     notifier.stopping();
     assert_eq!(take(&said), ["STOPPING=1"]);
 }

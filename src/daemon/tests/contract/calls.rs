@@ -1,17 +1,12 @@
-//! Method calls: who may, what the loop is asked, what comes back, and what a flood does to others.
+//! Method calls: what the loop is asked, and what comes back.
 
 use crate::support::*;
 use mirrorkeeper_client::{Client, Error};
 use mirrorkeeper_core::ids::{JobId, LvUuid, PvUuid};
 use mirrorkeeper_core::input::{Command, PlannedStep, Refusal, Reply};
-use mirrorkeeper_core::snapshot::{JobView, Object};
-use mirrorkeeper_core::words::{JobState, Operation};
-use mirrorkeeperd::bus::auth::{Authority, RootOnly, Verdict};
+use mirrorkeeper_core::snapshot::{Details, Finding, JobView, Object, Value};
+use mirrorkeeper_core::words::{Concern, JobState, Obstacle, Operation};
 use std::sync::Arc;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use zbus::Connection;
-use zbus::message::Header;
 
 async fn client(service: &Service) -> Client {
     Client::connect(Some(&service.bus.address())).await.unwrap()
@@ -48,11 +43,98 @@ async fn requests_reach_the_loop_and_its_answers_the_caller() {
     assert_eq!((done.unwrap(), command), ((), Command::Rescan));
 
     let (done, command) = tokio::join!(target.set_replacement_timeout(86_400), service.answer(Ok(Reply::Done)));
-    assert_eq!((done.unwrap(), command), ((), Command::SetReplacementTimeout { target: key(1), seconds: 86_400 }));
+    assert_eq!(
+        (done.unwrap(), command),
+        ((), Command::SetReplacementTimeout { target: key(1), seconds: 86_400, uid: 0 })
+    );
 
     let refusal = Err(Refusal::Busy("a conversion is going on".to_owned()));
     let (refused, _) = tokio::join!(target.reconnect(), service.answer(refusal));
     assert_eq!(refusal_code(refused), "Busy");
+}
+
+#[tokio::test]
+async fn each_wish_reaches_the_loop_with_who_had_it() {
+    let mut snapshot = world();
+    let entering = JobView { operation: Operation::EnterMaintenance, ..job(JobState::Running) };
+    snapshot.jobs.insert(JobId(2), JobView { object: Object::Server("10.0.0.1".into()), ..entering });
+    let mut service = Service::start(snapshot).await;
+    let client = client(&service).await;
+    let (manager, mirror) = (client.manager().await.unwrap(), client.mirror(mirror_path()).await.unwrap());
+    let server = client.server(manager.get_server("10.0.0.1").await.unwrap()).await.unwrap();
+    let done = || Ok(Reply::Done);
+    let (uid, reason) = (0, "new switch".to_owned());
+
+    let (told, command) = tokio::join!(manager.pause(&reason), service.answer(done()));
+    assert_eq!((told.unwrap(), command), ((), Command::Pause { reason, uid }));
+    let (told, command) = tokio::join!(manager.resume(), service.answer(done()));
+    assert_eq!((told.unwrap(), command), ((), Command::Resume { uid }));
+    let (told, command) = tokio::join!(mirror.set_resync_limit(u64::MAX), service.answer(done()));
+    assert_eq!((told.unwrap(), command), ((), Command::SetResyncLimit { mirror: lv(), bytes: u64::MAX, uid }));
+
+    let (path, command) = tokio::join!(mirror.check(), service.answer(Ok(Reply::Job(JobId(1)))));
+    assert_eq!((path.unwrap().as_str(), command), (JOB, Command::Check { mirror: lv(), uid }));
+    let (path, command) = tokio::join!(server.enter_maintenance(), service.answer(Ok(Reply::Job(JobId(2)))));
+    assert_eq!(command, Command::EnterMaintenance { server: "10.0.0.1".into(), uid });
+    let shown = client.read_job(&path.unwrap()).await.unwrap();
+    assert_eq!((shown.operation.as_str(), shown.object.as_str()), ("enter-maintenance", SERVER));
+    let job = client.job(zbus::ObjectPath::try_from("/org/mirrorkeeper1/job/2").unwrap()).await.unwrap();
+    let (told, command) = tokio::join!(job.cancel(), service.answer(done()));
+    assert_eq!((told.unwrap(), command), ((), Command::Cancel { job: JobId(2), uid }));
+    let refusal = Err(Refusal::WouldLoseRedundancy("vg0/lv has its last trusted leg there".to_owned()));
+    let (refused, command) = tokio::join!(server.leave_maintenance(), service.answer(refusal));
+    assert_eq!(command, Command::LeaveMaintenance { server: "10.0.0.1".into(), uid });
+    assert_eq!(refusal_code(refused), "WouldLoseRedundancy");
+}
+
+#[tokio::test]
+async fn what_is_known_of_servers_and_settings_is_told_in_the_words_of_the_contract() {
+    let mut service = Service::start_for(world(), Arc::new(CallerIs(1000))).await;
+    let manager = client(&service).await.manager().await.unwrap();
+    let found = vec![("vg0/lv".into(), Obstacle::SourceOfResync)];
+    let (safe, command) = tokio::join!(manager.safe_to_take_down("nas1"), service.answer(Ok(Reply::Obstacles(found))));
+    assert_eq!(command, Command::SafeToTakeDown { server: "nas1".into() });
+    assert_eq!(safe.unwrap(), (false, vec![("vg0/lv".to_owned(), "source-of-resync".to_owned())]));
+    let none = Ok(Reply::Obstacles(Vec::new()));
+    let (safe, _) = tokio::join!(manager.safe_to_take_down("nas1"), service.answer(none));
+    assert_eq!(safe.unwrap(), (true, vec![]));
+
+    let details = Details::from([("fix", Value::Strs(vec!["lvchange --monitor y vg0/lv".to_owned()]))]);
+    let object = Object::Mirror("vg0/lv".into());
+    let finding = Finding { code: "not-monitored", concern: Concern::Warning, object, details };
+    let (found, command) = tokio::join!(manager.diagnose(), service.answer(Ok(Reply::Findings(vec![finding]))));
+    assert_eq!(command, Command::Diagnose);
+    let found = &found.unwrap()[0];
+    assert_eq!(
+        (found.code.as_str(), found.severity.as_str(), found.object.as_str()),
+        ("not-monitored", "warning", MIRROR)
+    );
+    let fix = mirrorkeeper_client::Value::Texts(vec!["lvchange --monitor y vg0/lv".to_owned()]);
+    assert_eq!(found.details["fix"], fix);
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_refused_with_the_place_of_the_mistake() {
+    let mut service = Service::start(world()).await;
+    let manager = client(&service).await.manager().await.unwrap();
+    let mut answer = async |answer: Result<(), String>| {
+        soon(service.reloads.recv()).await.unwrap().send(answer).unwrap();
+    };
+    let (good, ()) = tokio::join!(manager.reload(), answer(Ok(())));
+    good.unwrap();
+    let place = "/etc/mirrorkeeper.toml:3: settle: accepted are seconds: 1 to 600";
+    match tokio::join!(manager.reload(), answer(Err(place.to_owned()))).0 {
+        Err(Error::Refused { code, message }) => assert_eq!((code.as_str(), message.as_str()), ("BadConfig", place)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_reason_that_is_a_novel_is_refused_before_the_loop_hears_of_it() {
+    let mut service = Service::start(world()).await;
+    let manager = client(&service).await.manager().await.unwrap();
+    assert_eq!(refusal_code(manager.pause(&"x".repeat(1025)).await), "InvalidArgument");
+    assert!(service.requests.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -175,68 +257,16 @@ async fn every_refusal_reaches_the_caller_by_its_name() {
         (Refusal::Busy, "Busy"),
         (Refusal::NotManaged, "NotManaged"),
         (Refusal::InvalidArgument, "InvalidArgument"),
+        (Refusal::WouldLoseRedundancy, "WouldLoseRedundancy"),
+        (Refusal::LegMismatch, "LegMismatch"),
+        (Refusal::InMaintenance, "InMaintenance"),
+        (Refusal::Paused, "Paused"),
+        (Refusal::ToolFailed, "ToolFailed"),
     ] {
         let why = format!("{code}, since it is so");
         let (refused, _) = tokio::join!(mirror.resolve(PV), service.answer(Err(refusal(why.clone()))));
         let as_told = matches!(&refused, Err(Error::Refused { code: c, message }) if c == code && *message == why);
         assert!(as_told, "{code}: {refused:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_bus_says_who_the_caller_is() {
-    let mut service = Service::start_for(world(), Arc::new(RootOnly)).await;
-    let manager = client(&service).await.manager().await.unwrap();
-    if nix::unistd::getuid().is_root() {
-        let (done, _) = tokio::join!(manager.rescan(), service.answer(Ok(Reply::Done)));
-        done.unwrap();
-    } else {
-        let refused = manager.rescan().await;
-        assert!(matches!(refused, Err(Error::AccessDenied(_))), "{refused:?}");
-    }
-}
-
-/// Allows everything, but not before it is told to.
-struct Undecided(watch::Sender<bool>);
-
-impl Authority for Undecided {
-    fn allow<'a>(&'a self, _: &'a Connection, _: &'a Header<'a>) -> Verdict<'a> {
-        Box::pin(async move {
-            self.0.subscribe().wait_for(|decided| *decided).await.unwrap();
-            Ok(0)
-        })
-    }
-}
-
-#[tokio::test]
-async fn a_flood_is_turned_away_and_stalls_no_reader() {
-    const FLOOD: usize = 1000;
-    let decided = watch::Sender::new(false);
-    let mut service = Service::start_for(world(), Arc::new(Undecided(decided.clone()))).await;
-    let flooder = client(&service).await;
-    let mirror = flooder.mirror(mirror_path()).await.unwrap();
-    let mut calls = JoinSet::new();
-    for _ in 0..FLOOD {
-        let mirror = mirror.clone();
-        calls.spawn(async move { mirror.heal().await });
-    }
-    // The calls that got in hang at the authority, as they would while a person types a password.
-    let mut refused = 0;
-    while refused < FLOOD - 64 {
-        let code = refusal_code(soon(calls.join_next()).await.unwrap().unwrap());
-        assert_eq!(code, "LimitsExceeded");
-        refused += 1;
-    }
-    let reader = client(&service).await;
-    let status = soon(reader.status()).await.unwrap();
-    assert_eq!(status.manager.state, "redundant", "read while 64 calls hang");
-
-    decided.send_replace(true);
-    for _ in 0..64 {
-        service.answer(Err(Refusal::Held("settling".to_owned()))).await;
-    }
-    while let Some(call) = soon(calls.join_next()).await {
-        assert_eq!(refusal_code(call.unwrap()), "Held");
     }
 }
 

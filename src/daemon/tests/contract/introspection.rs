@@ -1,5 +1,6 @@
 //! `dbus/*.xml` against the running service, member by member, and every property's value through the client crate.
 
+use crate::page;
 use crate::support::*;
 use mirrorkeeper_client::{Client, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,9 @@ fn members(interface: &Interface<'_>) -> BTreeMap<String, String> {
 async fn the_service_is_what_the_xml_files_say() {
     let service = Service::start(world()).await;
     let client = service.bus.client().await;
-    for (name, path) in [("Manager", "/org/mirrorkeeper1"), ("Target", TARGET), ("Mirror", MIRROR), ("Job", JOB)] {
+    let objects =
+        [("Manager", "/org/mirrorkeeper1"), ("Server", SERVER), ("Target", TARGET), ("Mirror", MIRROR), ("Job", JOB)];
+    for (name, path) in objects {
         let file = format!("{}/../../dbus/org.mirrorkeeper1.{name}.xml", env!("CARGO_MANIFEST_DIR"));
         let (written, warnings) = Node::from_reader_with_warnings(std::fs::File::open(&file).unwrap()).unwrap();
         assert!(warnings.is_empty(), "{file}: {warnings:?}");
@@ -54,6 +57,7 @@ async fn the_service_is_what_the_xml_files_say() {
         assert_eq!(ours.len(), 1, "one interface per object: {path}");
         assert_eq!(ours[0].name(), written.interfaces()[0].name());
         assert_eq!(members(ours[0]), members(&written.interfaces()[0]), "left: the service, right: {file}");
+        assert_eq!(page::members(ours[0]), page::served(name), "left: the service, right: the contract less the gaps");
     }
 }
 
@@ -66,10 +70,19 @@ async fn managed_objects_are_those_of_the_snapshot_and_read_back_as_they_are() {
     assert_eq!(paths, BTreeSet::from([TARGET, &TARGET.replace("2e1_3a", "2e2_3a")]));
     assert_eq!(status.mirrors.keys().collect::<Vec<_>>(), [MIRROR]);
     assert_eq!(status.jobs.keys().collect::<Vec<_>>(), [JOB]);
+    assert_eq!(status.servers.keys().collect::<Vec<_>>(), [SERVER]);
 
     assert_eq!((status.manager.state.as_str(), status.manager.mirrors, status.manager.targets), ("redundant", 1, 2));
     assert_eq!(status.manager.version, env!("CARGO_PKG_VERSION"));
+    let server = &status.servers[SERVER];
+    assert_eq!(
+        (server.name.as_str(), server.state.as_str(), &server.portals[0]),
+        ("10.0.0.1", "up", &"10.0.0.1:3260".to_owned())
+    );
+    assert_eq!((server.targets[0].as_str(), server.mirrors[0].as_str()), (TARGET, MIRROR));
+    assert_eq!((server.maintenance, server.flap_count, server.held_until_at_usec, server.since_usec), (false, 0, 0, 5));
     let target = &status.targets[TARGET];
+    assert_eq!(target.server.as_str(), SERVER);
     assert_eq!((target.portal.as_str(), target.startup.as_str(), target.session_id), ("10.0.0.1:3260", "none", 1));
     assert_eq!((target.replacement_timeout_sec, target.configured_replacement_timeout_sec), (10, -2));
     assert_eq!((target.stall_estimate_usec, target.detect_timeout_usec), (u64::MAX, 0));
@@ -87,6 +100,7 @@ async fn the_word_for_none_is_as_in_the_contract() {
     let mut snapshot = world();
     let target = snapshot.targets.get_mut(&key(1)).unwrap();
     (target.sid, target.replacement_timeout, target.configured_timeout) = (None, None, Some(-1));
+    (target.server, target.detect_timeout) = ("".into(), Some(std::time::Duration::from_secs(3)));
     target.last_error = "nul \0 in a tool's output".to_owned();
     let mirror = snapshot.mirrors.get_mut("vg0/lv").unwrap();
     (mirror.remaining, mirror.ratio) = (None, f64::NAN);
@@ -96,6 +110,7 @@ async fn the_word_for_none_is_as_in_the_contract() {
 
     let target = &status.targets[TARGET];
     assert_eq!((target.session_id, target.next_attempt_at_usec), (-1, 0));
+    assert_eq!((target.server.as_str(), target.detect_timeout_usec), ("/", 3_000_000));
     assert_eq!((target.replacement_timeout_sec, target.configured_replacement_timeout_sec), (-2, -1));
     assert_eq!(target.last_error, "nul \u{fffd} in a tool's output");
     let mirror = &status.mirrors[MIRROR];

@@ -60,7 +60,7 @@ async fn without_a_bus_at_the_start_it_is_published_when_one_comes() {
 
 #[tokio::test]
 async fn the_end_of_the_loop_ends_the_service_and_reading_does_not_start_it() {
-    let Service { bus, snapshots, events, requests, owned, mut status } = Service::start(world()).await;
+    let Service { bus, snapshots, events, requests, owned, mut status, .. } = Service::start(world()).await;
     drop((snapshots, events, requests, owned));
     soon(async { while status.changed().await.is_ok() {} }).await;
     let client = Client::connect(Some(&bus.address())).await.unwrap();

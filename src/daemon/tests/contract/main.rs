@@ -7,7 +7,11 @@
 )]
 
 mod calls;
+mod flood;
+mod history;
 mod introspection;
 mod life;
+mod page;
+mod polkit;
 mod signals;
 mod support;

@@ -52,10 +52,10 @@ async fn objects_come_before_the_events_about_them_and_go_when_they_are_gone() {
     let mut ear = Ear::listen(&service.bus.client().await).await;
 
     let mut snapshot = world();
-    snapshot.mirrors.insert("vg0/new".to_owned(), mirror());
+    snapshot.mirrors.insert("vg0/new".into(), mirror());
     service.show(snapshot);
     let details = Details::from([("reason", Value::from("why"))]);
-    let object = Object::Mirror("vg0/new".to_owned());
+    let object = Object::Mirror("vg0/new".into());
     let event = Event { at: Wall(1), code: EventCode::Held, severity: Severity::Warning, object, details };
     service.events.send(event).unwrap();
     service.mark();

@@ -6,8 +6,10 @@ use mirrorkeeper_core::input::{Command, Refusal, Reply};
 use mirrorkeeper_core::snapshot::*;
 use mirrorkeeper_core::time::Wall;
 use mirrorkeeper_core::words::*;
-use mirrorkeeperd::bus::auth::{Authority, Verdict, root_only};
-use mirrorkeeperd::link::{self, LoopEnd, Request};
+use mirrorkeeperd::bus::auth::{Action, Authority, Verdict};
+use mirrorkeeperd::bus::error::CallError;
+use mirrorkeeperd::history::History;
+use mirrorkeeperd::link::{self, LoopEnd, Reload, Request};
 use mirrorkeeperd::publish::{self, Bus, Status};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -92,12 +94,13 @@ fn config_text(socket: &Path) -> String {
     )
 }
 
-/// Says who the caller is instead of asking the bus.
+/// Says who the caller is instead of asking the bus, and lets only root through.
 pub struct CallerIs(pub u32);
 
 impl Authority for CallerIs {
-    fn allow<'a>(&'a self, _: &'a Connection, call: &'a Header<'a>) -> Verdict<'a> {
-        Box::pin(async move { root_only(self.0, call) })
+    fn allow<'a>(&'a self, _: &'a Connection, _: &'a Header<'a>, _: Action) -> Verdict<'a> {
+        let denied = || CallError::access_denied(format!("uid {} is not root", self.0));
+        Box::pin(async move { if self.0 == 0 { Ok(0) } else { Err(denied()) } })
     }
 }
 
@@ -107,8 +110,11 @@ pub struct Service {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     pub events: broadcast::Sender<Event>,
     pub requests: mpsc::Receiver<Request>,
+    pub reloads: mpsc::Receiver<Reload>,
     pub owned: watch::Receiver<bool>,
     pub status: watch::Receiver<Status>,
+    pub history: History,
+    _state: tempfile::TempDir,
 }
 
 impl Service {
@@ -119,10 +125,13 @@ impl Service {
 
     pub async fn start_for(snapshot: Snapshot, authority: Arc<dyn Authority>) -> Self {
         let bus = PrivateBus::start();
-        let (LoopEnd { snapshots, events, requests, owned }, link) = link::pair();
+        let (LoopEnd { snapshots, events, requests, reloads, owned }, link) = link::pair();
         snapshots.send_replace(Arc::new(snapshot));
+        let state = tempfile::tempdir().unwrap();
+        let history = History::start(state.path().to_owned());
+        let link = link.with_history(history.clone());
         let status = publish::spawn(Bus::Address(bus.address()), link, authority);
-        let mut service = Self { bus, snapshots, events, requests, owned, status };
+        let mut service = Self { bus, snapshots, events, requests, reloads, owned, status, history, _state: state };
         service.wait_for(|status| *status == Status::Owned).await;
         service
     }
@@ -226,6 +235,8 @@ pub fn key(host: u8) -> TargetKey {
 
 pub fn target() -> TargetView {
     TargetView {
+        server: "10.0.0.1".into(),
+        detect_timeout: None,
         state: TargetState::LoggedIn,
         since: Wall(5),
         sid: Some(1),
@@ -242,6 +253,19 @@ pub fn target() -> TargetView {
     }
 }
 
+pub fn server() -> ServerView {
+    ServerView {
+        portals: vec!["10.0.0.1:3260".to_owned()],
+        state: ServerState::Up,
+        targets: vec![key(1)],
+        mirrors: vec!["vg0/lv".into()],
+        maintenance: false,
+        flap_count: 0,
+        held_until: None,
+        since: Wall(5),
+    }
+}
+
 pub fn mirror() -> MirrorView {
     let leg = |host| LegView {
         pv: format!("pv{host}"),
@@ -252,10 +276,10 @@ pub fn mirror() -> MirrorView {
         details: Details::from([("events", Value::U64(7))]),
     };
     MirrorView {
-        name: "vg0/lv".to_owned(),
+        name: "vg0/lv".into(),
         uuid: "pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n".to_owned(),
-        kind: "raid1".to_owned(),
-        log: "bitmap".to_owned(),
+        kind: "raid1",
+        log: "bitmap",
         size: 1 << 30,
         state: MirrorState::Redundant,
         copies_wanted: 2,
@@ -278,7 +302,7 @@ pub fn mirror() -> MirrorView {
 pub fn job(state: JobState) -> JobView {
     JobView {
         operation: Operation::Heal,
-        object: Object::Mirror("vg0/lv".to_owned()),
+        object: Object::Mirror("vg0/lv".into()),
         state,
         progress: None,
         rate: 0,
@@ -296,17 +320,19 @@ pub fn job(state: JobState) -> JobView {
     }
 }
 
-/// Two targets, a mirror over them, and a job.
+/// Two targets, one of them on a server, a mirror over them, and a job.
 pub fn world() -> Snapshot {
     Snapshot {
         paused: None,
         targets: [(key(1), target()), (key(2), target())].into(),
-        mirrors: [("vg0/lv".to_owned(), mirror())].into(),
+        mirrors: [("vg0/lv".into(), mirror())].into(),
         jobs: [(JobId(1), job(JobState::Running))].into(),
+        servers: [("10.0.0.1".into(), server())].into(),
     }
 }
 
 /// The paths in [`world`].
 pub const MIRROR: &str = "/org/mirrorkeeper1/mirror/vg0_2flv";
+pub const SERVER: &str = "/org/mirrorkeeper1/server/_310_2e0_2e0_2e1";
 pub const JOB: &str = "/org/mirrorkeeper1/job/1";
 pub const TARGET: &str = "/org/mirrorkeeper1/target/iqn_2e2026_2d01_2eorg_2eexample_3adisk_2c10_2e0_2e0_2e1_3a3260";

@@ -17,7 +17,7 @@ impl World {
         let vg = self.volumes[volume].vg;
         let pv = self.rng.index(self.vgs[vg].luns.len());
         let server = self.rng.index(self.servers.len());
-        let verb = self.rng.below(14);
+        let verb = self.rng.below(15);
         self.note(|w| format!("# admin: verb {verb} on {} pv {pv} server {server}", w.volumes[volume].names.full));
         let admin = Actor::Admin;
         let _answer = match verb {
@@ -66,6 +66,10 @@ impl World {
                 Ok(())
             }
             12 => self.admin_flag(volume, pv),
+            13 => {
+                self.share(server);
+                Ok(())
+            }
             _ => self.admin_converts(volume, pv),
         };
     }

@@ -17,6 +17,18 @@ pub enum Happening {
         /// Its ups and downs when this was foreseen.
         epoch: u32,
     },
+    /// Data have stayed unacknowledged for as long as the socket allows.
+    Unacknowledged {
+        /// Server.
+        server: usize,
+        /// Its ups and downs when this was foreseen.
+        epoch: u32,
+    },
+    /// A new iscsid takes over a session.
+    Bounce {
+        /// Session.
+        sid: u32,
+    },
     /// A lost session's recovery timeout is over.
     Expire {
         /// Session.

@@ -10,13 +10,13 @@ use mirrorkeeper_core::ledger::Ledger;
 use mirrorkeeper_core::op::Op;
 use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::snapshot::{Event, Object, Snapshot, Value};
-use mirrorkeeper_core::time::{Mono, Now, Wall};
+use mirrorkeeper_core::time::{Mono, Now};
 use mirrorkeeper_core::words::EventCode;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Wall clock at the first boot.
-const EPOCH: u64 = 1_700_000_000 * SECOND;
+pub(super) const EPOCH: u64 = 1_700_000_000 * SECOND;
 
 /// What is left of the ledger file.
 #[derive(Debug, Clone)]
@@ -187,7 +187,7 @@ impl World {
         d.wake_at = u64::MAX;
         let run = d.run;
         // Commands that only read die with it; a writer goes on.
-        d.jobs.retain(|job| job.op.writes_vg().is_some());
+        d.jobs.retain(super::roles::outlives);
         if let Some(after) = d.restart_after {
             self.queue.at(self.now + after, Happening::DaemonStarts { run });
         }
@@ -275,9 +275,7 @@ impl World {
     }
 
     fn feed(&mut self, input: Input) {
-        #[expect(clippy::cast_sign_loss, reason = "wraps into the past or the future as the clock does")]
-        let jump = self.wall_jump as u64;
-        let now = Now { mono: Mono(self.now), wall: Wall((EPOCH + self.now).wrapping_add(jump)) };
+        let now = Now { mono: Mono(self.now), wall: self.wall() };
         let Some(engine) = self.daemon.engine.as_mut() else { return };
         self.daemon.steps += 1;
         for effect in engine.step(now, input) {

@@ -74,6 +74,7 @@ impl World {
     pub(super) fn start(&mut self, id: OpId, op: Op) {
         self.note(|_| format!("> {}", op.command_line()));
         self.look_at_start(&op);
+        self.look_at_roles(&op);
         let named = self.daemon.faults.iter().position(|(code, _)| *code == op.code());
         let trouble = named.and_then(|i| self.daemon.faults.remove(i)).map(|(_, trouble)| trouble);
         let trouble = trouble.or_else(|| self.some_trouble(&op));
@@ -82,9 +83,13 @@ impl World {
             self.note(|_| format!("  goes wrong: {trouble:?}"));
         }
         let mut takes = match &op {
-            Op::SetRecoveryTmo { .. } | Op::SetOffline { .. } | Op::SetRunning { .. } | Op::Rescan { .. } => {
-                SECOND / 1000
-            }
+            Op::Fence { .. } => self.rng.between(300, 700) * SECOND / 1000,
+            Op::SetRecoveryTmo { .. }
+            | Op::SetDetect { .. }
+            | Op::ReadDirect { .. }
+            | Op::SetOffline { .. }
+            | Op::SetRunning { .. }
+            | Op::Rescan { .. } => SECOND / 1000,
             Op::Login { .. } | Op::StartIscsid => SECOND,
             op if op.writes_vg().is_some() => self.rng.between(800, 2000) * SECOND / 1000,
             _ => self.rng.between(100, 400) * SECOND / 1000,
@@ -205,7 +210,10 @@ impl World {
         match op {
             Op::Probe { targets, .. } => targets.iter().any(|target| waits(&target.device)),
             Op::Flush { devices, .. } => devices.iter().any(|device| waits(device)),
-            Op::Register { disk, .. } | Op::Unregister { disk, .. } | Op::Rescan { disk } => waits(disk),
+            Op::Register { disk, .. }
+            | Op::Unregister { disk, .. }
+            | Op::ReadDirect { disk, .. }
+            | Op::Rescan { disk } => waits(disk),
             op => op.writes_vg().is_some() && self.any_waits(),
         }
     }
@@ -320,6 +328,9 @@ impl World {
                     _ => OpResult::Failed("EBUSY".to_owned()),
                 }
             }
+            Op::SetDetect { sid, millis, .. } => OpResult::Detect(self.set_detect(*sid, *millis)),
+            Op::ReadDirect { disk, .. } => self.read_direct(disk),
+            Op::Fence { sid, .. } => OpResult::Exit { code: self.fence(*sid), last_line: String::new() },
             Op::UpdateNode { target, seconds } => {
                 let server = self.targets.iter().position(|t| t == target);
                 server.into_iter().for_each(|server| self.servers[server].record = *seconds);

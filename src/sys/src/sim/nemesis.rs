@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Volumes of a LUN may end in a hold.
-    fn excuse(&mut self, lun: usize) {
+    pub(super) fn excuse(&mut self, lun: usize) {
         for n in 0..self.vgs[self.luns[lun].vg].volumes.len() {
             let volume = self.vgs[self.luns[lun].vg].volumes[n];
             self.volumes[volume].excused = true;
@@ -186,7 +186,7 @@ impl World {
     /// Another machine has used a leg that we had lost, alone: its superblock accuses the others, or has forgotten to
     /// (`facts/lab.md` B), its blocks and maybe its metadata went on. Returns whether it is out of our use, so that this
     /// can be.
-    fn activated_elsewhere(&mut self, lun: usize) -> bool {
+    pub(super) fn activated_elsewhere(&mut self, lun: usize) -> bool {
         let (vg, pv) = (self.luns[lun].vg, self.luns[lun].pv);
         let used = |v: &usize| {
             let v = &self.volumes[*v];

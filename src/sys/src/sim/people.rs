@@ -99,11 +99,11 @@ impl World {
     }
 
     /// The leg that the ledger on disk says was chosen.
-    fn kept(&self, volume: usize) -> Option<PvUuid> {
+    pub(super) fn kept(&self, volume: usize) -> Option<PvUuid> {
         self.daemon.ledger()?.mirrors.get(&self.volumes[volume].names.uuid)?.kept.clone()
     }
 
-    fn choose(&mut self, volume: usize, pv: usize) {
+    pub(super) fn choose(&mut self, volume: usize, pv: usize) {
         let lv = self.volumes[volume].lv;
         let lun = self.vgs[self.volumes[volume].vg].luns[pv];
         let blocks = self.luns[lun].cached.areas[lv].blocks;

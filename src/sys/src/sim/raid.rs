@@ -168,7 +168,7 @@ impl World {
     /// Starts a sync; `ends` is its length.
     pub fn begin(&mut self, volume: usize, mut sync: Sync) {
         // From an idle server to a busy one.
-        let length = sync.ends * self.rng.between(50, 150) / 100;
+        let length = self.copying * sync.ends * self.rng.between(50, 150) / 100;
         (sync.begun, sync.ends) = (self.now, self.now + length);
         let v = &mut self.volumes[volume];
         v.sync_epoch += 1;

@@ -9,6 +9,7 @@ use super::world::{Plan, Quirks, VgPlan, World};
 use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::snapshot::MirrorView;
 use mirrorkeeper_core::words::{Hold, MirrorState};
+use std::time::Duration;
 
 /// How long everything may take after the faults stop: settle times grow to ten minutes, and several returns, checks and
 /// copies follow one after the other.
@@ -65,9 +66,18 @@ pub fn plan_of(seed: u64) -> Plan {
         no_registrations: rng.chance(25),
         persistent_registrations: rng.chance(15),
         foreign_keys: rng.chance(10),
+        ..Quirks::default()
     };
     let replacement_timeout = [5, 5, 10, 30, 120][rng.index(5)];
-    let settings = Settings { gate: rng.chance(20), ..Settings::default() };
+    let gate = rng.chance(20);
+    let quirks = Quirks { no_detect: rng.chance(20), ..quirks };
+    let settings = Settings {
+        gate,
+        quick_timeout: [4, 4, 4, 1, 20][rng.index(5)],
+        detect_timeout: Duration::from_secs([3, 3, 3, 2, 0][rng.index(5)]),
+        fence: rng.chance(90),
+        ..Settings::default()
+    };
     Plan { servers, vgs, replacement_timeout, quirks, settings }
 }
 

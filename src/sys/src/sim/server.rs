@@ -38,6 +38,8 @@ pub struct Server {
     pub offline_by_hand: bool,
     /// `node.startup` is automatic.
     pub automatic: bool,
+    /// Something else than mirrors is mounted from it.
+    pub shared: bool,
 }
 
 impl Server {
@@ -52,6 +54,7 @@ impl Server {
             record,
             offline_by_hand: false,
             automatic: true,
+            shared: false,
         }
     }
 
@@ -71,7 +74,6 @@ impl World {
         let host = &mut self.servers[server];
         let was_up = host.answers();
         (host.fault, host.epoch) = (Some(fault), host.epoch + 1);
-        let epoch = host.epoch;
         if matches!(fault, Fault::Refused | Fault::Power) {
             host.restarted = true;
             for lun in (0..self.luns.len()).filter(|lun| self.luns[*lun].server == server).collect::<Vec<_>>() {
@@ -83,16 +85,15 @@ impl World {
         if fault == Fault::Power {
             self.lose_cache(server);
         }
+        if fault != Fault::Refused {
+            self.foresee_silence(server);
+        }
         if !was_up {
             return;
         }
         self.outages += 1;
         if fault == Fault::Refused {
             self.break_connection(server, 1020);
-        } else {
-            // NOP interval and timeout as shipped, 5 s each.
-            let notice = self.rng.between(8, 11) * SECOND;
-            self.queue.at(self.now + notice, Happening::Nop { server, epoch });
         }
         self.paths_changed(super::truth_keeper::Actor::Nature);
     }

@@ -68,6 +68,10 @@ pub struct Session {
     pub port: u16,
     /// recovery_tmo.
     pub tmo: Option<u32>,
+    /// TCP_USER_TIMEOUT of its socket in milliseconds; 0 = none. A new socket has none.
+    pub limit: u32,
+    /// It is lost because a new iscsid takes it over.
+    pub bounced: bool,
     /// Its disks, one a VG.
     pub disks: Vec<Disk>,
 }
@@ -189,11 +193,10 @@ impl World {
         }
         self.next_number += 1;
         let (now, port) = (self.now, 40_000 + u16::try_from(self.next_number % 20_000).unwrap_or(0));
-        let restarted = self.iscsid.map(|iscsid| iscsid.start);
         let Some(session) = self.sessions[server].as_mut().filter(|s| s.state != State::LoggedIn) else { return };
         // A restart of iscsid excuses only a short absence.
-        let unexcused = restarted == Some(session.since) && now > session.since + BOUNCE;
-        (session.state, session.since, session.port) = (State::LoggedIn, now, port);
+        let unexcused = std::mem::take(&mut session.bounced) && now > session.since + BOUNCE;
+        (session.state, session.since, session.port, session.limit) = (State::LoggedIn, now, port, 0);
         self.servers[server].offline_by_hand = false;
         for disk in &mut session.disks {
             disk.state = Scsi::Running;
@@ -238,6 +241,8 @@ impl World {
             since: self.now,
             port: 40_000 + u16::try_from(number % 20_000).unwrap_or(0),
             tmo: Some(self.servers[server].record),
+            limit: 0,
+            bounced: false,
             disks,
         };
         self.sessions[server] = Some(session);
@@ -278,22 +283,36 @@ impl World {
         let pid = self.iscsid.map_or(600, |p| p.pid + 1);
         self.iscsid = Some(ProcessObs { pid, start: self.now });
         self.note(|_| "  iscsid starts".to_owned());
-        let mut wait = 0;
+        let mut turn = self.now;
         for server in 0..self.sessions.len() {
-            let now = self.now;
-            let Some(session) = self.sessions[server].as_mut() else { continue };
-            let sid = session.sid;
-            if session.state == State::LoggedIn {
-                wait += 2;
-                (session.state, session.since) = (State::Failed, now);
-                for disk in session.disks.iter_mut().filter(|disk| disk.state == Scsi::Running) {
-                    disk.state = Scsi::Blocked;
+            let Some(session) = &self.sessions[server] else { continue };
+            let (sid, up) = (session.sid, session.state == State::LoggedIn);
+            if up {
+                // The first one at once.
+                if turn == self.now {
+                    self.bounce(sid);
+                } else {
+                    self.queue.at(turn, Happening::Bounce { sid });
                 }
-                if let Some(tmo) = session.tmo {
-                    self.queue.at(now + u64::from(tmo) * SECOND, Happening::Expire { sid, since: now });
-                }
+                // Blocked for 1.9 and 3.0 s were measured.
+                turn += self.rng.between(1900, 3000) * SECOND / 1000;
             }
-            self.queue.at(now + wait * SECOND, Happening::Relogin { sid });
+            self.queue.at(turn, Happening::Relogin { sid });
+        }
+        self.poke();
+    }
+
+    /// A new iscsid drops a connection, to make one of its own; the kernel says nothing about it.
+    pub fn bounce(&mut self, sid: u32) {
+        let now = self.now;
+        let up = |s: &&mut Session| s.sid == sid && s.state == State::LoggedIn;
+        let Some(session) = self.sessions.iter_mut().flatten().find(up) else { return };
+        (session.state, session.since, session.bounced) = (State::Failed, now, true);
+        for disk in session.disks.iter_mut().filter(|disk| disk.state == Scsi::Running) {
+            disk.state = Scsi::Blocked;
+        }
+        if let Some(tmo) = session.tmo {
+            self.queue.at(now + u64::from(tmo) * SECOND, Happening::Expire { sid, since: now });
         }
         self.poke();
         self.paths_changed(Actor::Nature);

@@ -93,6 +93,7 @@ impl World {
             sectors_written: d.sectors,
             partitions: Vec::new(),
             write_cache: self.write_cache.clone(),
+            users: if self.servers[server].shared { vec!["/srv/other".to_owned()] } else { Vec::new() },
         };
         SessionObs {
             sid: s.sid,
@@ -104,6 +105,7 @@ impl World {
             },
             local_port: (s.state == State::LoggedIn).then_some(s.port),
             recovery_tmo: s.tmo,
+            noop: Some((5, 5)),
             disks: s.disks.iter().map(disk).collect(),
         }
     }

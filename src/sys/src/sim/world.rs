@@ -55,6 +55,8 @@ pub struct Quirks {
     pub persistent_registrations: bool,
     /// Somebody else has registered.
     pub foreign_keys: bool,
+    /// iscsid's sockets are out of reach: no CAP_SYS_PTRACE, or an old kernel.
+    pub no_detect: bool,
 }
 
 impl Plan {
@@ -140,6 +142,10 @@ pub struct World {
     pub able_since: Option<u64>,
     /// When the client booted last.
     pub booted_at: u64,
+    /// How many times longer than in the lab, with its small volumes, copies and comparisons take.
+    pub copying: u64,
+    /// Since when all that a volume has left may be lost quickly, and need not be.
+    pub(super) hasty: Vec<Option<u64>>,
     pub(super) next_write: u32,
     pub(super) next_disk: u32,
     pub(super) next_sid: u32,
@@ -185,6 +191,8 @@ impl World {
             outages: 0,
             able_since: None,
             booted_at: 0,
+            copying: 1,
+            hasty: Vec::new(),
             next_write: 0,
             next_disk: 0,
             next_sid: 0,
@@ -196,6 +204,7 @@ impl World {
         for (n, vg) in plan.vgs.iter().enumerate() {
             world.add_vg(n, vg);
         }
+        world.hasty = vec![None; world.volumes.len()];
         for server in 0..plan.servers {
             world.login(server);
         }
@@ -332,6 +341,8 @@ impl World {
             }
             Happening::Booted { server, epoch } if self.servers[server].epoch == epoch => self.up(server),
             Happening::Nop { .. } | Happening::Booted { .. } => {}
+            Happening::Unacknowledged { server, epoch } => self.unacknowledged(server, epoch),
+            Happening::Bounce { sid } => self.bounce(sid),
             Happening::Expire { sid, since } => self.expire(sid, since),
             Happening::Relogin { sid } => self.relogin(sid),
             Happening::Burst { volume } => {
@@ -375,6 +386,7 @@ impl World {
         }
         self.attend();
         self.measure_ability();
+        self.look_at_waiting();
         true
     }
 

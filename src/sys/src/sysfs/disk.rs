@@ -40,6 +40,8 @@ fn disk(lun: &Path, block: &Path) -> Result<DiskObs> {
         sectors_written: sectors_written(&block.join("stat"))?,
         partitions: partitions(block)?,
         write_cache: text::optional(&block.join("queue/write_cache")).ok().flatten().unwrap_or_default().into(),
+        // Told by other tables, for all disks at once.
+        users: Vec::new(),
     })
 }
 

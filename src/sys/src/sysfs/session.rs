@@ -1,11 +1,10 @@
 //! One iSCSI session from its class directory, with its connection and its disks.
 
 use super::disk;
-use crate::error::{Error, Result};
-use crate::{Roots, text};
+use crate::error::Result;
+use crate::{Roots, tcp, text};
 use mirrorkeeper_core::ids::TargetKey;
 use mirrorkeeper_core::observation::{SessionObs, SessionState};
-use nix::errno::Errno;
 use std::path::Path;
 
 /// Every session. What cannot be read becomes a line in `gaps` and costs that object only; a session that goes away
@@ -42,13 +41,14 @@ fn session(roots: &Roots, dir: &Path, sid: u32, gaps: &mut Vec<String>) -> Resul
     let connection = roots.sysfs.join(format!("class/iscsi_connection/connection{sid}:0"));
     let address = needed(&connection.join("persistent_address"))?;
     let port = text::parsed(&connection.join("persistent_port"), |t| t.parse().ok(), "a port")?;
-    let port_file = connection.join("local_port");
+    let live = tcp::connection(roots, sid, gaps);
     Ok(SessionObs {
         sid,
         target: TargetKey::new(&iqn, &address, port, &iface),
         state,
-        local_port: or_gap(local_port(&port_file, text::optional(&port_file)), gaps).flatten(),
+        local_port: live.endpoint.map(|endpoint| endpoint.local_port),
         recovery_tmo: or_gap(text::parsed(&dir.join("recovery_tmo"), recovery_tmo, "seconds or off"), gaps).flatten(),
+        noop: live.noop_interval.zip(live.noop_timeout).filter(|(interval, limit)| *interval > 0 && *limit > 0),
         disks: disk::disks(&dir.join("device"), gaps),
     })
 }
@@ -65,16 +65,6 @@ fn state(word: &str) -> SessionState {
 /// `off` is never; the outer `None` is a value that says neither.
 pub(super) fn recovery_tmo(text: &str) -> Option<Option<u32>> {
     if text == "off" { Some(None) } else { text.parse().ok().map(Some) }
-}
-
-/// `None` while the connection has no socket: the read then fails, which is no error (`iscsi_tcp.c`, `conn_get_param`).
-fn local_port(path: &Path, read: Result<Option<String>>) -> Result<Option<u16>> {
-    match read {
-        Ok(Some(port)) => port.parse().map(Some).map_err(|_| text::not(path, &port, "a port")),
-        Ok(None) => Ok(None),
-        Err(Error::Io { source, .. }) if source.raw_os_error() == Some(Errno::ENOTCONN as i32) => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 fn or_gap<T>(read: Result<T>, gaps: &mut Vec<String>) -> Option<T> {

@@ -137,14 +137,18 @@ fn the_kernels_word_for_the_cache_is_kept() {
 }
 
 #[test]
-fn a_connection_without_a_socket_has_no_port_and_no_gap() {
-    let path = Path::new("local_port");
-    let failed = |errno: Errno| Err(Error::io("read local_port", errno.into()));
-    assert_eq!(local_port(path, failed(Errno::ENOTCONN)).unwrap(), None);
-    assert_eq!(local_port(path, Ok(None)).unwrap(), None);
-    assert_eq!(local_port(path, Ok(Some("51536".into()))).unwrap(), Some(51_536));
-    assert!(local_port(path, failed(Errno::EIO)).is_err());
-    assert!(local_port(path, Ok(Some("65536".into()))).is_err());
+fn both_noop_times_or_none() {
+    let dir = TempDir::new();
+    dir.sysfs("healthy");
+    let noop = |dir| observe(dir).0[0].noop;
+    assert_eq!(noop(&dir), Some((5, 5)));
+    for (file, value) in [("recv_tmo", "0"), ("ping_tmo", "0"), ("ping_tmo", "(null)")] {
+        dir.write(&format!("sys/class/iscsi_connection/connection1:0/{file}"), value);
+        assert_eq!(noop(&dir), None, "{file} {value}");
+        dir.write(&format!("sys/class/iscsi_connection/connection1:0/{file}"), "5");
+    }
+    dir.write("sys/class/iscsi_connection/connection1:0/recv_tmo", "7");
+    assert_eq!(noop(&dir), Some((7, 5)));
 }
 
 #[test]

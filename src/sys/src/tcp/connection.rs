@@ -74,7 +74,11 @@ fn endpoint(dir: &Path) -> Result<Option<Endpoint>> {
 
 /// The value of a file; `None` without a file, a value or a socket.
 fn attribute<T: FromStr>(path: &Path, wanted: &str) -> Result<Option<T>> {
-    match text::optional(path) {
+    told(path, text::optional(path), wanted)
+}
+
+fn told<T: FromStr>(path: &Path, read: Result<Option<String>>, wanted: &str) -> Result<Option<T>> {
+    match read {
         Ok(None) => Ok(None),
         Ok(Some(value)) => value.parse().map(Some).map_err(|_| text::not(path, &value, wanted)),
         Err(Error::Io { source, .. }) if source.raw_os_error() == Some(Errno::ENOTCONN as i32) => Ok(None),
@@ -144,6 +148,17 @@ mod tests {
         assert_eq!(found, Connection::default());
         assert!(gaps[0].ends_with("address: \"10.0.0.300\" is not an address"), "{gaps:?}");
         assert!(gaps[1].ends_with("ping_tmo: \"-1\" is not seconds"), "{gaps:?}");
+    }
+
+    #[test]
+    fn a_connection_without_a_socket_has_no_port_and_no_gap() {
+        let port = |read| told::<u16>(Path::new("local_port"), read, "a port");
+        let failed = |errno: Errno| Err(Error::io("read local_port", errno.into()));
+        assert_eq!(port(failed(Errno::ENOTCONN)).unwrap(), None);
+        assert_eq!(port(Ok(None)).unwrap(), None);
+        assert_eq!(port(Ok(Some("51536".into()))).unwrap(), Some(51_536));
+        assert!(port(failed(Errno::EIO)).is_err());
+        assert!(port(Ok(Some("65536".into()))).is_err());
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod mirror;
 mod raid;
 mod servers;
 mod split_brain;
+mod stalls;

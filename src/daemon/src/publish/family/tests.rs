@@ -1,7 +1,7 @@
 //! When progress is announced, with the time as an argument, over a socket pair.
 
 use super::*;
-use crate::bus::auth::RootOnly;
+use crate::bus::auth::{Polkit, Terms};
 use crate::bus::job::Job;
 use crate::bus::path;
 use crate::link;
@@ -32,8 +32,11 @@ impl Pair {
             Builder::unix_stream(ours).server(zbus::Guid::generate()).p2p().serve_at(path::ROOT, ObjectManager);
         let (server, client) = tokio::join!(server.build(), Builder::unix_stream(theirs).p2p().build());
         let (server, client) = (server.unwrap(), client.unwrap());
-        let gate =
-            Gate::new(link::pair().1, Arc::new(RootOnly), watch::channel(std::collections::BTreeSet::default()).1);
+        let gate = Gate::new(
+            link::pair().1,
+            Arc::new(Polkit::new(Terms::default())),
+            watch::channel(std::collections::BTreeSet::default()).1,
+        );
         let (jobs, heard, start) = (Family::new(&server, &gate), MessageStream::from(&client), Instant::now());
         let mut pair = Self { jobs, heard, server, start, _client: client };
         pair.show(0, 0.0, JobState::Running).await;

@@ -1,0 +1,104 @@
+//! Giving up an anchor that died. It waits, and its replacement timeout cannot be shortened while its session is down (EBUSY),
+//! so writers would wait with it; but logging the dead session out fails what it holds into the mirrors, which go on without
+//! it (`facts/lab.md` D).
+//!
+//! Only if nothing can be lost by it: every mirror on it has another trusted leg that is logged in, is seen to wait and whose
+//! disk has just answered a read. If nobody answers it is our own network, and waiting is right.
+
+use crate::ids::TargetKey;
+use crate::ledger::Trust;
+use crate::op::Op;
+use crate::plan::Situation;
+use crate::roles::{session, shared};
+use crate::time::Mono;
+use crate::topology::Leg;
+use crate::words::TargetState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long an answer of a partner's disk counts. The logout follows in the same turn; this leaves room for a slow loop.
+const ANSWER_VALID: Duration = Duration::from_secs(2);
+
+/// How long after a restart of iscsid a failed session is no sign of a dead server: it takes its sessions over one after the
+/// other, a few seconds each (`facts/lab.md` 12).
+const RESTARTED: Duration = Duration::from_secs(60);
+
+/// Disks that answered a direct read, and when that read was begun.
+pub type Answers = BTreeMap<TargetKey, Mono>;
+
+/// What is to be done about dead sessions that wait: ask the partners' disks, then log out.
+pub fn plan(s: &Situation<'_>) -> Vec<(Op, String)> {
+    let mut steps = Vec::new();
+    for key in s.targets.all.keys() {
+        let Some((sid, partners)) = condemned(s, key) else { continue };
+        let silent: Vec<&TargetKey> = partners.iter().copied().filter(|key| !answered(s, key)).collect();
+        if silent.is_empty() {
+            let why = format!("{} is dead, and every mirror on it has another leg that answers", key.name);
+            steps.push((Op::Fence { sid, target: key.clone() }, why));
+        }
+        for partner in silent {
+            let disk = s.targets.all.get(partner).and_then(|target| target.disks.first().cloned());
+            let why = format!("{} is dead; does {} answer?", key.name, partner.name);
+            steps.extend(disk.map(|disk| (Op::ReadDirect { target: partner.clone(), disk }, why)));
+        }
+    }
+    steps
+}
+
+/// Whether a disk of a session has just answered.
+fn answered(s: &Situation<'_>, key: &TargetKey) -> bool {
+    s.answers.get(key).is_some_and(|at| s.now.mono.since(*at) < ANSWER_VALID)
+}
+
+/// Whether a session may be logged out now.
+///
+/// # Errors
+/// Why not.
+pub fn check(s: &Situation<'_>, key: &TargetKey, sid: u32) -> Result<(), String> {
+    let (found, partners) = condemned(s, key).ok_or_else(|| format!("{} may still be needed", key.name))?;
+    let silent = partners.iter().find(|key| !answered(s, key));
+    match silent {
+        Some(partner) => Err(format!("{} has not just answered", partner.name)),
+        None if found != sid => Err(format!("{} has another session now", key.name)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a session may be logged out if its partners answer: its id, and the sessions that have to.
+fn condemned<'a>(s: &Situation<'a>, key: &TargetKey) -> Option<(u32, BTreeSet<&'a TargetKey>)> {
+    let ground = s.ground();
+    let target = s.targets.all.get(key)?;
+    let quick = s.settings.quick_timeout;
+    // A session that gives up by itself needs nobody.
+    let waits = target.recovery_tmo?.is_none_or(|seconds| seconds > quick);
+    let failed =
+        target.state == TargetState::Blocked && target.away_for(s.now.mono) >= Duration::from_secs(quick.into());
+    let ours = s.settings.fence && quick > 0 && !s.ledger.paused() && !s.ledger.resting(&key.name);
+    let fixed = s.ledger.targets.get(&key.name).is_some_and(|record| record.override_seconds.is_some());
+    if !waits || !failed || !ours || fixed || !s.targets.iscsid_settled(s.now.mono, RESTARTED) || shared(ground, key) {
+        return None;
+    }
+    let mut partners = BTreeSet::new();
+    let mut carries = false;
+    for (mirror, record) in ground.active() {
+        let here = |leg: &Leg| session(leg) == Some(key);
+        if !mirror.legs.iter().any(here) {
+            continue;
+        }
+        carries = true;
+        // Never a second one while a leg of that mirror is not trusted again.
+        let settled = mirror
+            .legs
+            .iter()
+            .filter(|leg| !here(leg))
+            .all(|leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted));
+        let multipath = mirror.legs.iter().any(|leg| leg.place.as_ref().is_some_and(|place| place.multipath));
+        let good = ground.good_sessions(mirror, record);
+        let other = good.into_iter().find(|other| *other != key && ground.seen_waiting(other))?;
+        if !settled || multipath {
+            return None;
+        }
+        partners.insert(other);
+    }
+    carries.then_some((target.sid?, partners))
+}

@@ -1,0 +1,218 @@
+//! Who may fail fast and who has to wait. Short timeouts on every leg are a trap: a switch that reboots takes all sessions
+//! down together, the last leg's writes fail and the file system dies (`facts/lab.md` D). So every mirror keeps one leg that
+//! waits, its anchor, and only the others are quick.
+//!
+//! A pure function of what is seen and remembered, made anew in every turn: roles move in the turn that sees the change.
+
+use crate::ids::{LvUuid, TargetKey};
+use crate::ledger::{Ledger, MirrorRecord, Trust};
+use crate::observation::{DiskObs, DmObs, KernelView, LegHealth, SyncAction};
+use crate::session::Targets;
+use crate::settings::Settings;
+use crate::topology::{Leg, Live, Mirror};
+use crate::trust::good_legs;
+use crate::words::TimeoutReason;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What roles rest on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// Mirrors.
+    pub mirrors: &'a BTreeMap<LvUuid, Mirror>,
+    /// sysfs and dm.
+    pub kernel: &'a KernelView,
+    /// Targets.
+    pub targets: &'a Targets,
+    /// Ledger.
+    pub ledger: &'a Ledger,
+    /// Settings.
+    pub settings: &'a Settings,
+}
+
+/// Role of every session.
+pub type Roles = BTreeMap<TargetKey, TimeoutReason>;
+
+/// Whether a session with this role has to wait for its server.
+pub const fn waits(role: TimeoutReason) -> bool {
+    use TimeoutReason::{Anchor, LastGoodLeg, Maintenance, Probation, Resyncing, Shared};
+    matches!(role, Anchor | LastGoodLeg | Resyncing | Probation | Shared | Maintenance)
+}
+
+impl<'a> Ground<'a> {
+    /// Managed mirrors that are in use and should have more than one leg.
+    pub fn active(self) -> impl Iterator<Item = (&'a Mirror, &'a MirrorRecord)> {
+        let managed = self.mirrors.values().filter(|m| m.unmanaged.is_none() && m.live != Live::Inactive);
+        let recorded = managed.filter_map(move |m| Some((m, self.ledger.mirrors.get(&m.lv.uuid)?)));
+        recorded.filter(|(_, record)| record.legs.len() > 1)
+    }
+
+    /// Whether a session has been seen to wait long enough: read back from the kernel, not only asked for.
+    pub fn seen_waiting(self, key: &TargetKey) -> bool {
+        let target = self.targets.all.get(key);
+        let long = |tmo: Option<u32>| tmo.is_none_or(|seconds| seconds >= self.settings.wait_timeout);
+        target.is_some_and(|t| t.logged_in() && t.recovery_tmo.is_some_and(long))
+    }
+
+    /// Sessions of the legs of a mirror that are beyond doubt, answer, and are to stay.
+    pub fn good_sessions(self, mirror: &'a Mirror, record: &'a MirrorRecord) -> BTreeSet<&'a TargetKey> {
+        let sessions = good_legs(record, mirror).filter_map(|pv| session(mirror.leg(pv)?));
+        sessions.filter(|key| !self.ledger.resting(&key.name)).collect()
+    }
+}
+
+/// The session that a leg is reached over.
+pub fn session(leg: &Leg) -> Option<&TargetKey> {
+    leg.place.as_ref()?.target.as_ref()
+}
+
+/// The role of every session.
+pub fn roles(ground: Ground<'_>) -> Roles {
+    let mut roles: Roles = ground.targets.all.keys().map(|key| (key.clone(), TimeoutReason::Unmanaged)).collect();
+    for (key, role) in bound_to_wait(ground) {
+        let entry = roles.entry(key).or_insert(role);
+        *entry = graver(*entry, role);
+    }
+    let quick = ground.settings.quick_timeout > 0;
+    if quick {
+        let anchors = anchors(ground, &roles);
+        roles.extend(anchors.into_iter().map(|key| (key, TimeoutReason::Anchor)));
+    }
+    // Whoever has not to wait may be quick, as far as another leg of every mirror on it waits.
+    for (mirror, record) in ground.active().filter(|_| quick) {
+        let good = ground.good_sessions(mirror, record);
+        for key in mirror.legs.iter().filter_map(session) {
+            if roles.get(key).is_some_and(|role| waits(*role)) {
+                continue;
+            }
+            let spare = good.iter().any(|other| *other != key && roles.get(*other).is_some_and(|role| waits(*role)));
+            let role = if spare { TimeoutReason::Quick } else { TimeoutReason::LastGoodLeg };
+            let entry = roles.entry(key.clone()).or_insert(role);
+            *entry = graver(*entry, role);
+        }
+    }
+    for key in with_legs(ground) {
+        let entry = roles.entry(key).or_insert(TimeoutReason::Configured);
+        *entry = graver(*entry, TimeoutReason::Configured);
+    }
+    for (key, role) in &mut roles {
+        if *role != TimeoutReason::Multipath && fixed(ground, key).is_some() {
+            *role = TimeoutReason::Override;
+        }
+    }
+    roles
+}
+
+/// Sessions that have to wait whatever the others do: last good copies, sources, partners of a probation, shared disks.
+fn bound_to_wait(ground: Ground<'_>) -> Vec<(TargetKey, TimeoutReason)> {
+    let mut bound = Vec::new();
+    for (mirror, record) in ground.active() {
+        let multipath = mirror.legs.iter().filter(|leg| leg.place.as_ref().is_some_and(|place| place.multipath));
+        bound.extend(multipath.filter_map(|leg| Some((session(leg)?.clone(), TimeoutReason::Multipath))));
+        let good = ground.good_sessions(mirror, record);
+        let doubted = |leg: &&Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust != Trust::Trusted);
+        let mut in_doubt = mirror.legs.iter().filter(|leg| leg.index.is_some()).filter(doubted);
+        let role = if copying(mirror) {
+            TimeoutReason::Resyncing
+        } else if in_doubt.any(|leg| leg.write_mostly) {
+            TimeoutReason::Probation
+        } else if mirror.legs.iter().filter_map(session).any(|key| ground.ledger.resting(&key.name)) {
+            TimeoutReason::Maintenance
+        } else if good.len() < 2 {
+            TimeoutReason::LastGoodLeg
+        } else {
+            continue;
+        };
+        // With no proven leg left, whatever still serves is the last copy there is.
+        let serving = mirror.legs.iter().filter(|leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync));
+        let last: BTreeSet<&TargetKey> = if good.is_empty() { serving.filter_map(session).collect() } else { good };
+        bound.extend(last.into_iter().map(|key| (key.clone(), role)));
+    }
+    let shared = with_legs(ground).into_iter().filter(|key| shared(ground, key));
+    bound.extend(shared.map(|key| (key, TimeoutReason::Shared)));
+    bound
+}
+
+/// Whether one leg is being copied onto another. A comparison needs nobody.
+fn copying(mirror: &Mirror) -> bool {
+    match &mirror.live {
+        Live::Raid(status) => !matches!(status.action, SyncAction::Idle | SyncAction::Check | SyncAction::Frozen),
+        Live::Mirror { in_sync, total, .. } => in_sync < total,
+        _ => false,
+    }
+}
+
+/// One anchor for each mirror that has none yet, on as few sessions as possible; of equals the one with the highest leg
+/// indexes, since md's `repair` copies from the lowest leg and so may be used when an anchor comes back.
+fn anchors(ground: Ground<'_>, roles: &Roles) -> BTreeSet<TargetKey> {
+    let has_one = |good: &BTreeSet<&TargetKey>| good.iter().any(|key| roles.get(*key).is_some_and(|role| waits(*role)));
+    let fit = |key: &TargetKey| {
+        let multipath = roles.get(key) == Some(&TimeoutReason::Multipath);
+        let short = fixed(ground, key).is_some_and(|seconds| seconds < ground.settings.wait_timeout);
+        !multipath && !short
+    };
+    let mut open: Vec<BTreeMap<&TargetKey, usize>> = Vec::new();
+    for (mirror, record) in ground.active() {
+        let good = ground.good_sessions(mirror, record);
+        if !has_one(&good) {
+            let legs = mirror.legs.iter().filter_map(|leg| Some((session(leg)?, leg.index?)));
+            open.push(legs.filter(|(key, _)| good.contains(key) && fit(key)).collect());
+        }
+    }
+    let mut anchors = BTreeSet::new();
+    loop {
+        let mut votes: BTreeMap<&TargetKey, (usize, usize)> = BTreeMap::new();
+        for (key, index) in open.iter().flatten() {
+            let (mirrors, indexes) = votes.entry(key).or_default();
+            (*mirrors, *indexes) = (*mirrors + 1, *indexes + index);
+        }
+        let Some((best, _)) = votes.into_iter().max_by_key(|(_, votes)| *votes) else { return anchors };
+        anchors.insert(best.clone());
+        open.retain(|legs| !legs.contains_key(best));
+    }
+}
+
+/// Sessions with a leg of a managed mirror.
+fn with_legs(ground: Ground<'_>) -> BTreeSet<TargetKey> {
+    let managed = ground.mirrors.values().filter(|m| m.unmanaged.is_none());
+    managed.flat_map(|m| &m.legs).filter_map(session).cloned().collect()
+}
+
+/// Whether anything but managed mirrors uses a disk of a session: a mount, swap, another volume.
+pub fn shared(ground: Ground<'_>, key: &TargetKey) -> bool {
+    let disks = ground.kernel.sessions.iter().filter(|session| session.target == *key).flat_map(|s| &s.disks);
+    disks.into_iter().any(|disk| !disk.users.is_empty() || strangers(ground, disk))
+}
+
+/// Whether a device-mapper device that belongs to no managed mirror lies on a disk.
+fn strangers(ground: Ground<'_>, disk: &DiskObs) -> bool {
+    let on = |dm: &DmObs| dm.deps.iter().any(|dev| *dev == disk.dev || disk.partitions.iter().any(|(_, p)| p == dev));
+    // Parts of a mirror carry the uuid of an LV of their own, so they are known by who lies on them.
+    let mirror = |dm: &DmObs| {
+        let managed = ground.mirrors.values().filter(|m| m.unmanaged.is_none());
+        managed.into_iter().any(|m| dm.uuid.starts_with(&format!("LVM-{}{}", m.vg.uuid.compact(), m.lv.uuid.compact())))
+    };
+    ground.kernel.dm.iter().filter(|dm| on(dm) && !mirror(dm)).any(|dm| {
+        let above: Vec<&DmObs> = ground.kernel.dm.iter().filter(|upper| upper.deps.contains(&dm.dev)).collect();
+        above.is_empty() && dm.open_count > 0 || above.into_iter().any(|upper| !mirror(upper))
+    })
+}
+
+fn fixed(ground: Ground<'_>, key: &TargetKey) -> Option<u32> {
+    ground.ledger.targets.get(&key.name)?.override_seconds
+}
+
+/// Of two mirrors on one session, the one that has more to lose decides.
+fn graver(a: TimeoutReason, b: TimeoutReason) -> TimeoutReason {
+    let rank = |r: TimeoutReason| match r {
+        TimeoutReason::Multipath => 8,
+        TimeoutReason::LastGoodLeg => 7,
+        TimeoutReason::Resyncing => 6,
+        TimeoutReason::Probation => 5,
+        TimeoutReason::Shared => 4,
+        TimeoutReason::Anchor | TimeoutReason::Maintenance => 3,
+        TimeoutReason::Quick => 2,
+        TimeoutReason::Unmanaged => 0,
+        TimeoutReason::Configured | TimeoutReason::Override => 1,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
