@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::lab::{self, Lab};
+use crate::progress;
+use crate::vm::BOOT_LIMIT;
 
 /// File and the command whose output goes there. None of them reads a disk that may be blocked, but for `lvs`, last.
 const COMMANDS: &[(&str, &str)] = &[
@@ -47,6 +49,11 @@ pub fn collect(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("reason.txt"), format!("{reason}\n"))?;
+    if lab.vm.guest.agent().ping(Duration::from_secs(20)).is_err() {
+        // Stuck on its way down, for one. What it was like then is in the journal on its disk.
+        progress("the guest does not answer; it is switched off and on for its journal");
+        lab.vm.reset().and_then(|()| lab.vm.wait_for_agent(BOOT_LIMIT)).unwrap_or_else(|e| progress(&format!("{e:#}")));
+    }
     for (file, command) in COMMANDS {
         let text = match lab.vm.guest.agent().exec(&["sh", "-c", command], None, Duration::from_secs(40)) {
             Ok(exit) => exit.stdout + &exit.stderr,

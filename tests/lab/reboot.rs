@@ -24,6 +24,15 @@ pub enum Down {
 
 /// Reboots with only some servers there, and waits for the daemon.
 pub fn reboot(stage: &Stage<'_>, how: Down, off: Option<Server>) -> Result<()> {
+    reboot_alone(stage, how, off)?;
+    stock::wait_for_units(stage.guest(), &[UNIT])?;
+    signals::record(stage.guest())?;
+    stage.step(&format!("{UNIT} runs"));
+    Ok(())
+}
+
+/// The same where there is no daemon, or none that starts.
+pub fn reboot_alone(stage: &Stage<'_>, how: Down, off: Option<Server>) -> Result<()> {
     let guest = stage.guest();
     stage.step(&format!("{how:?}; boots with {}", off.map_or("both servers".to_owned(), |s| format!("{s:?} off"))));
     let boot = boot_id(guest)?;
@@ -67,11 +76,7 @@ pub fn reboot(stage: &Stage<'_>, how: Down, off: Option<Server>) -> Result<()> {
             "activating" | "inactive" => Look::NotYet(state),
             _ => Look::Done(()),
         })
-    })?;
-    stock::wait_for_units(guest, &[UNIT])?;
-    signals::record(guest)?;
-    stage.step(&format!("{UNIT} runs"));
-    Ok(())
+    })
 }
 
 /// A server that was off at boot is switched on.

@@ -164,6 +164,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// What the daemon remembers.
+    pub fn ledger(&self) -> Result<Value> {
+        let text = self.guest().sh("cat /var/lib/mirrorkeeper/ledger.json")?;
+        serde_json::from_str(&text).context("reading the ledger")
+    }
+
     /// The daemon runs, has not been restarted behind our back, and has not turned in circles.
     pub fn check_daemon(&self, restarts: u64) -> Result<()> {
         let text = self.guest().sh(&format!("systemctl show -P ActiveState -P NRestarts {UNIT}"))?;
@@ -171,9 +177,7 @@ impl<'a> Stage<'a> {
         ensure!(words.contains(&"active"), "{UNIT} is {words:?}");
         ensure!(words.contains(&restarts.to_string().as_str()), "{UNIT} was restarted: {words:?}, expected {restarts}");
         // Each is an fsync of the root disk. A plan that takes back in one turn what it noted in the last made 20 000.
-        let text = self.guest().sh("cat /var/lib/mirrorkeeper/ledger.json")?;
-        let ledger: Value = serde_json::from_str(&text).context("reading the ledger")?;
-        let writes = ledger["generation"].as_u64().context("a ledger without a generation")?;
+        let writes = self.ledger()?["generation"].as_u64().context("a ledger without a generation")?;
         ensure!(writes < MOST_WRITES, "the ledger was written {writes} times");
         self.step(&format!("{UNIT} is well; its ledger was written {writes} times"));
         Ok(())

@@ -83,6 +83,8 @@ fn make(draft: &Path, image: &Image, accel: Accel, program: &[u8]) -> Result<()>
     log_in(guest, "10.10.1.2", 'a', 5)?;
     log_in(guest, "10.10.2.2", 'b', 5)?;
     make_volumes(guest, 'a', 'b')?;
+    // As after any boot with node records: without this service nobody logs the sessions out when the machine goes down.
+    guest.sh("systemctl start open-iscsi.service")?;
     // Less memory to keep and to load.
     guest.sh("sync; echo 3 > /proc/sys/vm/drop_caches")?;
     progress("keeping it as a snapshot");

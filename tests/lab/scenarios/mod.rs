@@ -11,6 +11,7 @@ mod dmeventd;
 mod harness;
 mod history;
 mod killed;
+mod life;
 mod lio;
 mod power;
 mod probation;
@@ -129,5 +130,10 @@ pub const SCENARIOS: &[Scenario] = &[
     with_package("killed-before-steps", false, killed::before_every_step, "killed before each command of a heal"),
     with_package("killed-in-steps", false, killed::in_every_step, "killed during each command of a heal"),
     with_package("killed-after-steps", false, killed::after_every_step, "killed after each command of a heal"),
+    // The package comes and goes.
+    with_package("gate-on-off", false, life::gate_on_and_off, "the gate closed, and opened again"),
+    with_package("gate-fallback", false, life::fallback, "the gate is closed and the daemon does not start"),
+    with_package("clean-stop", false, life::stops, "stopped with nothing active, and with a volume mounted"),
+    with_package("purge", false, life::purge, "the package is purged behind a closed gate"),
     with_package("idle", false, daemon::idle, "what the daemon costs when nothing happens"),
 ];

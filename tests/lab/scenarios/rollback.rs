@@ -10,6 +10,7 @@ use crate::lun::Image;
 use crate::mirror::wait_for_mounts;
 use crate::reading;
 use crate::reboot::{Down, reboot};
+use crate::scenarios::life;
 use crate::signals;
 use crate::stage::{LOSS_LIMIT, Stage};
 use crate::stock::VOLUMES;
@@ -67,14 +68,7 @@ pub fn last_seconds(stage: &mut Stage<'_>) -> Result<()> {
 
 /// While everything was off; activation is ours. From the first read after boot on nothing is wrong.
 pub fn off_with_gate(stage: &mut Stage<'_>) -> Result<()> {
-    stage.guest().sh(
-        "mkdir -p /etc/mirrorkeeper.toml.d; printf '[boot]\\ngate = true\\n' > /etc/mirrorkeeper.toml.d/lab.toml",
-    )?;
-    restart(stage.guest())?;
-    wait_until("autoactivation to be ours", LOSS_LIMIT, || {
-        let text = stage.guest().sh("lvs --noheadings -o lv_autoactivation vg0")?;
-        Ok(if text.contains("enabled") { Look::NotYet(text) } else { Look::Done(()) })
-    })?;
+    life::close_gate(stage)?;
     roll_back_while_off(stage)?;
     wait_until("the mount after boot", LOSS_LIMIT, || {
         Ok(match stage.guest().exec(&["mountpoint", "-q", "/mnt/r1"])?.rc {
