@@ -27,8 +27,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   lab ARGS...    run the lab's own command; `cargo xtask lab help` shows what it can do
   sim ARGS...    run schedules of the simulator: --seeds N [--from S] [--jobs J], or --seed S --trace";
 
-/// The simulated machine, and the tests that hold it to what was measured.
-const SIM: &str = "mirrorkeeper-sys/sim";
+/// The simulated machine, the tests that hold it to what was measured, and the daemon over it. No package has them.
+const SIM: &str = "mirrorkeeper-sys/sim,mirrorkeeperd/simulate";
 
 fn main() -> ExitCode {
     match perform() {

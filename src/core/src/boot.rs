@@ -152,6 +152,10 @@ fn choose<'a>(
     for leg in &here {
         match credible(s, mirror, record, leg, probe) {
             Ok(()) => good.push(&leg.pv),
+            // Nobody is known to be newer; without having read them all one would be chosen blindly.
+            Err(found) if found.hold == Hold::Unreadable && !trusted(record, leg) && believed(mirror, record, leg) => {
+                return Err(found);
+            }
             Err(found) => objection = objection.or(Some(found)),
         }
     }
@@ -234,6 +238,10 @@ pub fn believed(mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> bool {
         }
         _ => false,
     }
+}
+
+fn trusted(record: &MirrorRecord, leg: &Leg) -> bool {
+    record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted)
 }
 
 fn lived_on(known: &LegRecord) -> bool {

@@ -30,7 +30,7 @@ pub fn restrain(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             _ => true,
         };
         let on_pv = |m: &&&Mirror| op.lvs().is_empty() && op.pv().is_some_and(|pv| m.leg(pv).is_some());
-        wanted || !cancelled.iter().any(|m| op.lvs().contains(&m.lv) || on_pv(&m))
+        wanted || !cancelled.iter().any(|m| op.lvs().contains(&m.lv) || on_pv(m))
     });
     for mirror in cancelled.into_iter().filter(|m| !s.trusts_all(m)) {
         plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", "healing was cancelled; ask for it again"));

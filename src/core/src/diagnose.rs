@@ -71,7 +71,7 @@ fn servers(s: &Situation<'_>, name: &Name, maintenance: bool, list: &mut Vec<Fin
         let fix = [format!("mirrorkeeper maintenance leave {name}")];
         list.push(finding(("maintenance", Concern::Hint), object(), [], &fix));
     }
-    let flaps = s.servers.flaps(name, s.targets);
+    let flaps = s.servers.flaps(name);
     if flaps >= FLAPPING {
         list.push(finding(("server-flapping", Concern::Warning), object(), [("losses", (flaps as u64).into())], &[]));
     }
@@ -121,11 +121,11 @@ fn mirrors(s: &Situation<'_>, mirror: &Mirror, shown: &Snapshot, list: &mut Vec<
     }
     unregistered(s, mirror, list);
     let view = shown.mirrors.get(&mirror.name);
-    if let Some((view, hold)) = view.and_then(|view| Some((view, view.hold?))).filter(|(_, hold)| *hold > Hold::VgBusy) {
+    if let Some((view, hold)) = view.and_then(|view| Some((view, view.hold?))).filter(|(_, hold)| *hold > Hold::VgBusy)
+    {
         let concern = if hold >= Hold::DeviceBlocked { Concern::Error } else { Concern::Warning };
         let keep = || mirror.legs.iter().map(|leg| format!("mirrorkeeper resolve {} {}", mirror.name, leg.pv));
-        let fix: Vec<String> =
-            if crate::plan::RESOLVABLE.contains(&hold) { keep().collect() } else { Vec::new() };
+        let fix: Vec<String> = if crate::plan::RESOLVABLE.contains(&hold) { keep().collect() } else { Vec::new() };
         let mut found = finding(("held", concern), object(), [("hold", hold.word().into())], &fix);
         found.details.extend(view.hold_details.clone().into_iter().filter(|(key, _)| *key != "fix"));
         list.push(found);
@@ -157,7 +157,10 @@ fn layout(s: &Situation<'_>, mirror: &Mirror, list: &mut Vec<Finding>) {
         let fix: Vec<String> = match portals.len() {
             0 | 1 => Vec::new(),
             // They share a target name, or were named together.
-            _ => (1..).zip(portals).flat_map(|(n, p)| [format!("[servers.server{n}]"), format!("portals = [\"{p}\"]")]).collect(),
+            _ => (1..)
+                .zip(portals)
+                .flat_map(|(n, p)| [format!("[servers.server{n}]"), format!("portals = [\"{p}\"]")])
+                .collect(),
         };
         let facts = [("server", server.as_str().into()), ("legs", (legs.len() as u64).into())];
         list.push(finding(("same-server", Concern::Error), object(), facts, &fix));

@@ -71,6 +71,8 @@ pub struct Engine {
     /// Mirrors whose healing a person cancelled.
     pub(crate) cancelled: BTreeSet<LvUuid>,
     pub(crate) throttles: Throttles,
+    /// Who asked for another timeout, and when: for the event that tells of it.
+    pub(crate) asked_by: BTreeMap<TargetKey, (u32, Mono)>,
     pub(crate) stalls: Stalls,
     pub(crate) upkeep: Upkeep,
     pub(crate) jobs: Jobs,
@@ -176,6 +178,7 @@ impl Engine {
             checks: Checks::default(),
             cancelled: BTreeSet::new(),
             throttles: Throttles::new(),
+            asked_by: BTreeMap::new(),
             stalls: Stalls::default(),
             upkeep: Upkeep::default(),
             jobs: Jobs::default(),
@@ -219,6 +222,7 @@ impl Engine {
         let mut holds = BTreeMap::new();
         if self.stopping.is_some() {
             wishes = self.closing(now);
+            self.throttle(now, &mut wishes);
             self.mark_end(now, &wishes);
             let farewell = timeouts::farewell(&self.targets, &self.ledger);
             wishes.extend(farewell.into_iter().map(|op| (op, "the service stops".to_owned())));
@@ -248,7 +252,10 @@ impl Engine {
     }
 
     pub(crate) fn join(&mut self) {
-        self.servers = servers::domains(self.targets.all.keys(), &self.settings.servers);
+        if !self.servers.cover(&self.targets) {
+            self.servers = servers::domains(self.targets.all.keys(), &self.settings.servers);
+        }
+        self.servers.count(&self.targets);
         self.mirrors = topology::join(&self.world.kernel, &self.world.vgs, &self.ledger);
         let excluded = |m: &Mirror| self.settings.mirrors.get(m.name.as_str()).is_some_and(|policy| policy.exclude);
         for mirror in self.mirrors.values_mut().filter(|m| excluded(m)) {
@@ -315,6 +322,7 @@ impl Engine {
             targets: &self.targets,
             ledger: &self.ledger,
             settings: &self.settings,
+            reported: self.world.reported,
         }
     }
 

@@ -75,7 +75,14 @@ fn condemned<'a>(s: &Situation<'a>, key: &TargetKey) -> Option<(u32, BTreeSet<&'
         target.state == TargetState::Blocked && target.away_for(s.now.mono) >= Duration::from_secs(quick.into());
     let ours = s.settings.fence && quick > 0 && !s.ledger.paused() && !s.ledger.resting(&key.name);
     let fixed = s.ledger.targets.get(&key.name).is_some_and(|record| record.override_seconds.is_some());
-    if !waits || !failed || !ours || fixed || !s.targets.iscsid_settled(s.now.mono, RESTARTED) || shared(ground, key) {
+    if !waits
+        || !failed
+        || !ours
+        || fixed
+        || !s.reported
+        || !s.targets.iscsid_settled(s.now.mono, RESTARTED)
+        || shared(ground, key)
+    {
         return None;
     }
     let mut partners = BTreeSet::new();

@@ -55,8 +55,11 @@ impl Engine {
         own.or(Some(self.settings.resync_limit)).filter(|limit| *limit > 0)
     }
 
-    /// What a throttle should be now; `None` when nothing with a limit is at work.
+    /// What a throttle should be now; `None` when nothing with a limit is at work, or nobody would put it back.
     fn throttled(&self, throttle: Throttle, now: Mono) -> Option<u32> {
+        if self.stopping.is_some() {
+            return None;
+        }
         let kind = |m: &&Mirror| (m.kind == Kind::Mirror) == (throttle == Throttle::Mirror) && m.unmanaged.is_none();
         let at_work = self.mirrors.values().filter(kind).filter(|m| view::ratio(m) < 1.0);
         let limited = at_work.filter_map(|m| Some((m, self.limit_of(m)?)));
@@ -78,7 +81,8 @@ impl Engine {
         let (limits, mirrors) = (&mut self.ledger.wishes.limits, &self.ledger.mirrors);
         limits.retain(|uuid, _| mirrors.contains_key(uuid) || self.mirrors.contains_key(uuid));
         for throttle in [Throttle::Raid, Throttle::Mirror] {
-            let unseen = throttle == Throttle::Mirror && !self.throttles.contains_key(&throttle);
+            let unseen =
+                self.stopping.is_none() && throttle == Throttle::Mirror && !self.throttles.contains_key(&throttle);
             let limited = |m: &&Mirror| m.kind == Kind::Mirror && view::ratio(m) < 1.0 && self.limit_of(m).is_some();
             let wanted = self.throttled(throttle, now.mono);
             let begins = wanted.is_some() || (unseen && self.mirrors.values().any(|m| limited(&m)));
@@ -92,19 +96,23 @@ impl Engine {
                 // Somebody else may have changed it since.
                 (_, None, Some(seen)) | (None, Some(_), Some(seen)) if !seen.read => wishes.push(read),
                 (Some(set), None, Some(seen)) if set != seen.value => {
-                    self.ledger.wishes.throttles.insert(throttle, Throttled { from: seen.value, set });
+                    self.ledger
+                        .wishes
+                        .throttles
+                        .insert(throttle, Throttled { from: seen.value, set, earlier: seen.value });
                     wishes.push((Op::SetThrottle { throttle, value: set }, "a copy has a limit".to_owned()));
                 }
                 (Some(_), None, _) => {}
                 (Some(set), Some(saved), Some(seen)) => {
                     // What somebody else set meanwhile is what it goes back to.
-                    let from = if seen.read && seen.value != saved.set { seen.value } else { saved.from };
-                    self.ledger.wishes.throttles.insert(throttle, Throttled { from, set });
+                    let from = if seen.read && !saved.ours(seen.value) { seen.value } else { saved.from };
+                    let earlier = if set == saved.set { saved.earlier } else { saved.set };
+                    self.ledger.wishes.throttles.insert(throttle, Throttled { from, set, earlier });
                     if set != seen.value {
                         wishes.push((Op::SetThrottle { throttle, value: set }, "a copy has a limit".to_owned()));
                     }
                 }
-                (None, Some(saved), Some(seen)) if seen.value == saved.set && saved.from != saved.set => {
+                (None, Some(saved), Some(seen)) if saved.ours(seen.value) && saved.from != seen.value => {
                     let op = Op::SetThrottle { throttle, value: saved.from };
                     wishes.push((op, "no copy has a limit any more".to_owned()));
                 }

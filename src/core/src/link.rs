@@ -3,6 +3,7 @@
 
 use crate::ids::LvUuid;
 use crate::name::Name;
+use crate::observation::SyncAction;
 use crate::plan::Situation;
 use crate::topology::{Live, Mirror};
 use crate::witness::Objection;
@@ -14,15 +15,21 @@ fn servers<'a>(s: &'a Situation<'_>, mirror: &Mirror) -> BTreeSet<&'a Name> {
     mirror.legs.iter().filter_map(|leg| s.server_of(mirror, leg)).collect()
 }
 
+/// Whether the kernel copies or compares. A frozen action would be waited for in vain.
+fn at_work(mirror: &Mirror) -> bool {
+    match &mirror.live {
+        Live::Raid(status) => !matches!(status.action, SyncAction::Idle | SyncAction::Frozen),
+        Live::Mirror { in_sync, total, .. } => in_sync < total,
+        _ => false,
+    }
+}
+
 /// How many more mirrors may be copied or compared over the links that one would need.
 ///
 /// # Errors
 /// Whom it has to wait for.
 pub fn room(s: &Situation<'_>, mirror: &Mirror) -> Result<usize, Objection> {
-    let works = |(uuid, m): &(&LvUuid, &Mirror)| {
-        let copying = matches!(m.live, Live::Raid(_) | Live::Mirror { .. }) && !m.idle();
-        m.lv != mirror.lv && (copying || s.scrubs.contains_key(*uuid))
-    };
+    let works = |(uuid, m): &(&LvUuid, &Mirror)| m.lv != mirror.lv && (at_work(m) || s.scrubs.contains_key(*uuid));
     let busy: Vec<(&Mirror, BTreeSet<&Name>)> =
         s.mirrors.iter().filter(works).map(|(_, m)| (m, servers(s, m))).collect();
     let parallel = usize::try_from(s.settings.parallel.max(1)).unwrap_or(usize::MAX);

@@ -5,8 +5,8 @@
 //! dropped and copied anew too, provided another leg is beyond doubt.
 
 use crate::ids::PvUuid;
-use crate::link;
 use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
+use crate::link;
 use crate::observation::LegHealth;
 use crate::op::Op;
 use crate::plan::{Plan, ProbeRun, Situation};

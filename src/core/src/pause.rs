@@ -19,8 +19,11 @@ pub fn restrain(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     let Some(paused) = &s.ledger.wishes.paused else { return };
     let dropped: Vec<Op> = plan.steps.extract_if(.., |(op, _)| !goes_on(s, op)).map(|(op, _)| op).collect();
     for mirror in mirrors {
-        let whole = s.trusts_all(mirror) && mirror.legs.iter().all(|leg| leg.up() && leg.health != Some(LegHealth::Dead));
-        if !whole || dropped.iter().any(|op| op.lvs().contains(&mirror.lv)) {
+        let whole =
+            s.trusts_all(mirror) && mirror.legs.iter().all(|leg| leg.up() && leg.health != Some(LegHealth::Dead));
+        // Who activates it is nothing that is wrong with it.
+        let mends = |op: &&Op| op.lvs().contains(&mirror.lv) && !matches!(op, Op::SetAutoactivation { .. });
+        if !whole || dropped.iter().any(|op| mends(&op)) {
             let objection = Objection::new(Hold::Paused, "reason", paused.reason.as_str());
             plan.hold(mirror, objection.with("since", paused.since.0));
         }

@@ -225,6 +225,7 @@ impl<'a> Situation<'a> {
             targets: self.targets,
             ledger: self.ledger,
             settings: self.settings,
+            reported: self.reported,
         }
     }
 }

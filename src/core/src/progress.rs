@@ -9,7 +9,7 @@ use crate::ledger::{Stage, Trust};
 use crate::observation::{Detect, LegHealth, SyncAction};
 use crate::op::{LogKind, Op, OpResult};
 use crate::plan::{Scrub, ScrubKind};
-use crate::snapshot::{Details, Object};
+use crate::snapshot::{Details, Object, Value};
 use crate::time::{Mono, Now};
 use crate::topology::{Live, Mirror};
 use crate::words::{EventCode, MirrorState, Operation, Severity};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// A scrub that nobody saw at work and that raised no event within this time never ran.
 pub(crate) const SCRUB_UNSEEN: Duration = Duration::from_secs(30);
+
+/// How long a change of a timeout counts as what somebody asked for: it is made in the same turn, if the session is up.
+const ASKED: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Notes what must be known from before an operation.
@@ -86,11 +89,13 @@ impl Engine {
             }
             Op::SetRecoveryTmo { target, seconds, .. } if worked => {
                 let seconds = seconds.map_or_else(|| "off".to_owned(), |s| s.to_string());
-                let details = Details::from([
+                let mut details = Details::from([
                     ("iqn", target.iqn.as_str().into()),
                     ("portal", target.portal.as_str().into()),
                     ("seconds", seconds.into()),
                 ]);
+                let asked = self.asked_by.remove(target).filter(|(_, at)| now.mono.since(*at) < ASKED);
+                details.extend(asked.map(|(uid, _)| ("uid", Value::U32(uid))));
                 let object = Object::Target(target.clone());
                 self.tell(now, EventCode::TimeoutChanged, Severity::Info, object, details);
             }
@@ -232,7 +237,11 @@ impl Engine {
                 self.arbiter.fresh_start();
                 Ok(Reply::Job(self.jobs.begin(Operation::Reconnect, Object::Target(target), uid, now)))
             }
-            Command::SetReplacementTimeout { target, seconds, .. } => self.override_timeout(&target, seconds),
+            Command::SetReplacementTimeout { target, seconds, uid } => {
+                let reply = self.override_timeout(&target, seconds)?;
+                self.asked_by.insert(target, (uid, now.mono));
+                Ok(reply)
+            }
             Command::Heal { mirror, uid } => {
                 let unknown = || Refusal::NoSuchObject("no such mirror".into());
                 let found = self.mirrors.get(&mirror).ok_or_else(unknown)?;
@@ -241,6 +250,9 @@ impl Engine {
                 }
                 let object = Object::Mirror(found.name.clone());
                 self.not_paused()?;
+                if self.situation(now, |s| found.legs.iter().any(|leg| s.resting(found, leg))) {
+                    return Err(Refusal::InMaintenance(format!("a server of {} is out of service", found.name)));
+                }
                 self.cancelled.remove(&mirror);
                 let redundant =
                     self.snapshot.mirrors.get(&found.name).is_some_and(|m| m.state == MirrorState::Redundant);

@@ -4,8 +4,8 @@
 //! All LVs with a suspect leg on one PV go through a step in one command. One of them held holds them all.
 
 use crate::ids::PvUuid;
-use crate::link;
 use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
+use crate::link;
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
 use crate::plan::{Plan, ProbeRun, Situation};
@@ -123,7 +123,7 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     if doubted {
         // The facts on the disks may have changed since: nothing is done to a disk on an old look.
         let stale = s.probe(&vg.uuid).is_none();
-        if let Some(step) = cases.iter().find_map(|c| expel(c, place, &objections)).filter(|_| !stale) {
+        if let Some(step) = cases.iter().find_map(|c| expel(c, place, s.probe(&vg.uuid)?)) {
             return Some(step);
         }
         return stale.then(|| (s.probe_op(vg), format!("{} is held; look again", place.name)));
@@ -132,12 +132,7 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
 }
 
 /// Those whose turn it is: what reads or copies whole volumes is done for few at a time over one link.
-fn in_turn<'c, 'a>(
-    s: &Situation<'_>,
-    next: Need,
-    mut chosen: Vec<&'c Case<'a>>,
-    plan: &mut Plan,
-) -> Vec<&'c Case<'a>> {
+fn in_turn<'c, 'a>(s: &Situation<'_>, next: Need, mut chosen: Vec<&'c Case<'a>>, plan: &mut Plan) -> Vec<&'c Case<'a>> {
     if !matches!(next, Need::Check | Need::Mend) {
         return chosen;
     }
@@ -162,9 +157,10 @@ fn hold_all(plan: &mut Plan, mirrors: &[&Mirror], owner: &Mirror, objection: &Ob
 }
 
 /// Another LUN stands behind a leg that is in use: it must neither be read nor written any longer. LVM cannot flag what it
-/// does not find, so its disk is made to fail; its next session brings it back.
-fn expel(case: &Case<'_>, place: &Place, objections: &[Objection]) -> Option<(Op, String)> {
-    let stranger = objections.iter().any(|o| matches!(o.hold, Hold::IdentityMismatch | Hold::BlankDevice));
+/// does not find, so its disk is made to fail; its next session brings it back. What is wrong with another leg is no reason.
+fn expel(case: &Case<'_>, place: &Place, probe: &ProbeRun) -> Option<(Op, String)> {
+    let own = genuine(case.mirror, case.leg, Some(case.known), probe).err();
+    let stranger = own.is_some_and(|o| matches!(o.hold, Hold::IdentityMismatch | Hold::BlankDevice));
     let in_use = case.leg.health == Some(LegHealth::InSync) && !place.disk.is_empty();
     let why = || format!("what stands behind {} of {} is not its leg", place.name, case.mirror.name);
     (stranger && in_use && has_other_good(case)).then(|| (Op::SetOffline { disk: place.disk.clone() }, why()))
@@ -296,6 +292,12 @@ fn has_other_good(case: &Case<'_>) -> bool {
     })
 }
 
+/// Whether what stands behind a leg is the leg.
+fn genuine(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, probe: &ProbeRun) -> Result<(), Objection> {
+    probe.identity(mirror, leg, known.map_or(0, |known| known.size))?;
+    known.zip(leg.place.as_ref()).map_or(Ok(()), |(known, place)| witness::same_disk(known, place))
+}
+
 /// What the witnesses say about this case: ledger, VG metadata, superblocks.
 fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), Objection> {
     let Trust::Suspect { since, loss, .. } = &case.known.trust else { return Ok(()) };
@@ -307,9 +309,7 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
     let alive = |leg: &&Leg| leg.pv != case.leg.pv && leg.health == Some(LegHealth::InSync);
     let survivors: Vec<&Leg> = case.mirror.legs.iter().filter(alive).collect();
     for leg in survivors.iter().copied().chain([case.leg]) {
-        let known = case.record.legs.get(&leg.pv);
-        probe.identity(case.mirror, leg, known.map_or(0, |known| known.size))?;
-        known.zip(leg.place.as_ref()).map_or(Ok(()), |(known, place)| witness::same_disk(known, place))?;
+        genuine(case.mirror, leg, case.record.legs.get(&leg.pv), probe)?;
     }
     if loss.diverged {
         let why = "its metadata told another history when it was read";

@@ -27,6 +27,8 @@ pub struct Ground<'a> {
     pub ledger: &'a Ledger,
     /// Settings.
     pub settings: &'a Settings,
+    /// The LVM report is newer than the last structural change.
+    pub reported: bool,
 }
 
 /// Role of every session.
@@ -111,7 +113,7 @@ fn bound_to_wait(ground: Ground<'_>) -> Vec<(TargetKey, TimeoutReason)> {
         let good = ground.good_sessions(mirror, record);
         let doubted = |leg: &&Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust != Trust::Trusted);
         let mut in_doubt = mirror.legs.iter().filter(|leg| leg.index.is_some()).filter(doubted);
-        let role = if copying(mirror) {
+        let role = if copying(mirror) || record.kept.is_some() {
             TimeoutReason::Resyncing
         } else if in_doubt.any(|leg| leg.write_mostly) {
             TimeoutReason::Probation
@@ -122,9 +124,10 @@ fn bound_to_wait(ground: Ground<'_>) -> Vec<(TargetKey, TimeoutReason)> {
         } else {
             continue;
         };
-        // With no proven leg left, whatever still serves is the last copy there is.
+        // With no proven leg left, whatever still serves is the last copy there is; and a copy may come from any that serves.
         let serving = mirror.legs.iter().filter(|leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync));
-        let last: BTreeSet<&TargetKey> = if good.is_empty() { serving.filter_map(session).collect() } else { good };
+        let all = good.is_empty() || role == TimeoutReason::Resyncing;
+        let last: BTreeSet<&TargetKey> = if all { serving.filter_map(session).collect() } else { good };
         bound.extend(last.into_iter().map(|key| (key.clone(), role)));
     }
     let shared = with_legs(ground).into_iter().filter(|key| shared(ground, key));
@@ -186,10 +189,13 @@ pub fn shared(ground: Ground<'_>, key: &TargetKey) -> bool {
 /// Whether a device-mapper device that belongs to no managed mirror lies on a disk.
 fn strangers(ground: Ground<'_>, disk: &DiskObs) -> bool {
     let on = |dm: &DmObs| dm.deps.iter().any(|dev| *dev == disk.dev || disk.partitions.iter().any(|(_, p)| p == dev));
-    // Parts of a mirror carry the uuid of an LV of their own, so they are known by who lies on them.
+    // Parts of a mirror carry the uuid of an LV of their own, so they are known by who lies on them. One that was left with
+    // a single leg on purpose is a volume like any other.
     let mirror = |dm: &DmObs| {
-        let managed = ground.mirrors.values().filter(|m| m.unmanaged.is_none());
-        managed.into_iter().any(|m| dm.uuid.starts_with(&format!("LVM-{}{}", m.vg.uuid.compact(), m.lv.uuid.compact())))
+        ground
+            .active()
+            .map(|(mirror, _)| mirror)
+            .any(|m| dm.uuid.starts_with(&format!("LVM-{}{}", m.vg.uuid.compact(), m.lv.uuid.compact())))
     };
     ground.kernel.dm.iter().filter(|dm| on(dm) && !mirror(dm)).any(|dm| {
         let above: Vec<&DmObs> = ground.kernel.dm.iter().filter(|upper| upper.deps.contains(&dm.dev)).collect();

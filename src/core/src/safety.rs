@@ -163,7 +163,19 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             // Unless its server is out of service, and another such leg on another server goes on.
             let needed = |m: &Mirror, leg: &Leg| serves(m, leg) && !maintenance::expendable(s, m, leg);
             let serving = s.mirrors.values().find(|m| m.legs.iter().any(|leg| needed(m, leg)));
-            serving.map_or(Ok(()), |m| Err(format!("{disk} carries a trusted leg of {}", m.name)))
+            serving.map_or(Ok(()), |m| Err(format!("{disk} carries a trusted leg of {}", m.name)))?;
+            // Whatever is wrong with it: somebody else has to serve, and be what he should be.
+            let in_use = |leg: &Leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync);
+            let genuine = |m: &Mirror, leg: &Leg| {
+                let probe = s.probe(&m.vg.uuid);
+                probe.is_none_or(|probe| probe.identity(m, leg, 0).is_ok())
+            };
+            let alone = |m: &&Mirror| {
+                let other = |leg: &Leg| !on_disk(leg) && in_use(leg) && leg.up() && genuine(m, leg);
+                live(m) && m.legs.iter().any(|leg| on_disk(leg) && in_use(leg)) && !m.legs.iter().any(other)
+            };
+            let alone = s.mirrors.values().find(alone);
+            alone.map_or(Ok(()), |m| Err(format!("{} would have no leg to go on with", m.name)))
         }
         _ => Ok(()),
     }

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::ids::LvUuid;
 use crate::input::{Refusal, Reply};
 use crate::ledger::Kind;
+use crate::link;
 use crate::name::Name;
 use crate::op::Op;
 use crate::plan::{Plan, Situation};
@@ -12,7 +13,6 @@ use crate::snapshot::{Details, Object, Snapshot};
 use crate::time::{Mono, Now, Wall};
 use crate::topology::{Leg, Mirror};
 use crate::words::{EventCode, MirrorState, Operation, Severity};
-use crate::link;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ impl Engine {
         });
         for object in open {
             let Object::Mirror(name) = &object else { continue };
-            if next.mirrors.get(name).is_none() {
+            if !next.mirrors.contains_key(name) {
                 jobs.give_up(Operation::Check, &object, "the mirror is gone", now);
             }
         }

@@ -6,12 +6,10 @@
 use crate::ids::TargetKey;
 use crate::name::Name;
 use crate::plan::Situation;
-use crate::session::{Target, Targets};
+use crate::session::Targets;
 use crate::settings::ServerPolicy;
-use crate::snapshot::{ServerView, TargetView};
-use crate::time::{Mono, Wall};
+use crate::time::Mono;
 use crate::topology::{Leg, Mirror};
-use crate::words::{ServerState, TargetState};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Losses within an hour from which a server is said to flap. Two can be a reboot after an update; three are a pattern.
@@ -36,6 +34,7 @@ pub struct Server {
 pub struct Servers {
     all: BTreeMap<Name, Server>,
     of: BTreeMap<Name, Name>,
+    flaps: BTreeMap<Name, usize>,
 }
 
 /// Whether a portal is meant by what the administrator wrote.
@@ -60,27 +59,32 @@ pub fn domains<'a>(
     // administrator's (`false`) is less than any address.
     let unnamed = || keys.iter().filter(|(_, name)| name.is_none()).map(|(key, _)| *key);
     let mut labels: BTreeMap<&str, (bool, &str)> = unnamed().map(|key| (key.host(), (true, key.host()))).collect();
-    let iqns: BTreeSet<&str> = unnamed().map(|key| key.iqn.as_str()).collect();
-    loop {
-        let before = labels.clone();
-        for iqn in &iqns {
-            let names: BTreeSet<&str> =
-                keys.iter().filter(|(key, _)| key.iqn == *iqn).filter_map(|(_, name)| *name).collect();
+    let mut exports: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+    for (key, name) in &keys {
+        let (names, hosts) = exports.entry(&key.iqn).or_default();
+        match name {
+            Some(name) => names.insert(*name),
+            None => hosts.insert(key.host()),
+        };
+    }
+    let mut moved = true;
+    while moved {
+        moved = false;
+        for (names, hosts) in exports.values() {
+            // On two named servers: nobody knows which.
             let name = names.first().filter(|_| names.len() == 1).map(|name| (false, *name));
-            let hosts: Vec<&str> = unnamed().filter(|key| key.iqn == *iqn).map(TargetKey::host).collect();
             let least = hosts.iter().filter_map(|host| labels.get(host).copied()).chain(name).min();
-            for host in hosts {
-                labels.extend(least.map(|least| (host, least)));
+            for label in hosts.iter().filter_map(|host| least.zip(Some(*host))) {
+                moved |= labels.insert(label.1, label.0) != Some(label.0);
             }
-        }
-        if labels == before {
-            break;
         }
     }
     let mut servers = Servers::default();
     for (name, policy) in configured {
         let with_port = |written: &String| match written.rsplit_once(':') {
-            Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) && written.matches(':').count() == 1 => written.clone(),
+            Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) && written.matches(':').count() == 1 => {
+                written.clone()
+            }
             Some(_) if written.starts_with('[') && !written.ends_with(']') => written.clone(),
             Some(_) if !written.starts_with('[') => format!("[{written}]:{PORT}"),
             _ => format!("{written}:{PORT}"),
@@ -115,10 +119,24 @@ impl Servers {
         self.all.iter()
     }
 
-    /// How often a server was lost within the last hour. One outage is a loss of each of its targets.
-    pub fn flaps(&self, name: &str, targets: &Targets) -> usize {
-        let here = self.get(name).into_iter().flat_map(|server| &server.targets);
-        here.filter_map(|key| targets.all.get(key)).map(Target::flaps).max().unwrap_or(0)
+    /// Whether these are all there are.
+    pub fn cover(&self, targets: &Targets) -> bool {
+        self.of.len() == targets.all.len()
+    }
+
+    /// Takes in how often targets were lost. One outage is a loss of each target of its server.
+    pub fn count(&mut self, targets: &Targets) {
+        self.flaps.clear();
+        for (key, target) in targets.all.iter().filter(|(_, target)| target.flaps() > 0) {
+            let Some(server) = self.of.get(&key.name) else { continue };
+            let most = self.flaps.entry(server.clone()).or_default();
+            *most = target.flaps().max(*most);
+        }
+    }
+
+    /// How often a server was lost within the last hour.
+    pub fn flaps(&self, name: &str) -> usize {
+        self.flaps.get(name).copied().unwrap_or(0)
     }
 }
 
@@ -139,63 +157,12 @@ impl Situation<'_> {
 
     /// How often a target's server was lost within the last hour.
     pub fn flaps(&self, key: &TargetKey) -> usize {
-        self.servers.of(&key.name).map_or(0, |server| self.servers.flaps(server, self.targets))
+        self.servers.of(&key.name).map_or(0, |server| self.servers.flaps(server))
     }
 
     /// When the present stay of a target will have lasted for the settle time of its server; `None` while it is not up.
     pub fn settled_at(&self, key: &TargetKey) -> Option<Mono> {
         self.targets.all.get(key)?.settled_at(self.settings, self.flaps(key))
-    }
-}
-
-/// Servers as shown. `before` tells since when they are in their state.
-pub fn views(
-    s: &Situation<'_>,
-    targets: &BTreeMap<TargetKey, TargetView>,
-    before: &BTreeMap<Name, ServerView>,
-) -> BTreeMap<Name, ServerView> {
-    let mut mirrors: BTreeMap<&Name, BTreeSet<&Name>> = BTreeMap::new();
-    for mirror in s.mirrors.values() {
-        for server in mirror.legs.iter().filter_map(|leg| s.server_of(mirror, leg)) {
-            mirrors.entry(server).or_default().insert(&mirror.name);
-        }
-    }
-    let mut views = BTreeMap::new();
-    for (name, server) in s.servers.iter() {
-        let shown = |key: &&TargetKey| targets.contains_key(*key);
-        let keys: Vec<TargetKey> = server.targets.iter().filter(shown).cloned().collect();
-        let maintenance = server.targets.iter().any(|key| s.ledger.resting(&key.name));
-        if keys.is_empty() && !server.named && !maintenance {
-            continue;
-        }
-        let state = if maintenance { ServerState::Maintenance } else { state(&keys, targets) };
-        let settles = keys.iter().filter_map(|key| s.settled_at(key)).max().filter(|at| *at > s.now.mono);
-        let view = ServerView {
-            portals: server.portals.iter().cloned().collect(),
-            state,
-            targets: keys,
-            mirrors: mirrors.remove(name).into_iter().flatten().cloned().collect(),
-            maintenance,
-            flap_count: u32::try_from(s.servers.flaps(name, s.targets)).unwrap_or(u32::MAX),
-            held_until: settles.map(|at| Wall(s.now.wall.0 + (at.0 - s.now.mono.0))),
-            since: before.get(name).filter(|was| was.state == state).map_or(s.now.wall, |was| was.since),
-        };
-        views.insert(name.clone(), view);
-    }
-    views
-}
-
-/// By the targets that are to be logged in; where none is, by all.
-fn state(keys: &[TargetKey], targets: &BTreeMap<TargetKey, TargetView>) -> ServerState {
-    let views = || keys.iter().filter_map(|key| targets.get(key));
-    let any_managed = views().any(|target| target.managed);
-    let counted = || views().filter(|target| target.managed || !any_managed);
-    let up = counted().filter(|target| target.state == TargetState::LoggedIn).count();
-    match (up, counted().count()) {
-        (_, 0) => ServerState::Unknown,
-        (0, _) => ServerState::Down,
-        (up, all) if up == all => ServerState::Up,
-        _ => ServerState::Partial,
     }
 }
 

@@ -31,7 +31,8 @@ impl Stalls {
         self.seen.retain(|uuid, _| mirrors.get(uuid).and_then(progress).is_some());
         let mut stalled = Vec::new();
         for (uuid, at) in mirrors.iter().filter_map(|(uuid, m)| Some((uuid, progress(m)?))) {
-            let seen = self.seen.entry(uuid.clone()).or_insert_with(|| Seen { at: at.clone(), since: now, told: false });
+            let seen =
+                self.seen.entry(uuid.clone()).or_insert_with(|| Seen { at: at.clone(), since: now, told: false });
             if seen.at != at {
                 *seen = Seen { at, since: now, told: false };
             } else if !seen.told && now.since(seen.since) >= limit {

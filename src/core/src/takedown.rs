@@ -10,11 +10,7 @@ use crate::words::{Hold, Obstacle};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is in the way, by mirror, or by the name of whatever else is in use there; the gravest each.
-pub fn obstacles(
-    s: &Situation<'_>,
-    server: &str,
-    shown: &BTreeMap<Name, MirrorView>,
-) -> Vec<(Name, Obstacle)> {
+pub fn obstacles(s: &Situation<'_>, server: &str, shown: &BTreeMap<Name, MirrorView>) -> Vec<(Name, Obstacle)> {
     let mut found: BTreeMap<Name, Obstacle> = BTreeMap::new();
     for mirror in s.mirrors.values() {
         let hold = shown.get(&mirror.name).and_then(|view| view.hold);
@@ -44,9 +40,7 @@ fn obstacle(s: &Situation<'_>, mirror: &Mirror, server: &str, hold: Option<Hold>
     let survives = others.iter().any(|leg| good(s, mirror, record, leg));
     let survives = survives && (mirror.kind != Kind::Raid10 || one_of_all(s, mirror, record, &legs));
     if survives {
-        let open = |hold: Hold| {
-            RESOLVABLE.contains(&hold) || matches!(hold, Hold::UnverifiedOnly | Hold::Unreadable)
-        };
+        let open = |hold: Hold| RESOLVABLE.contains(&hold) || matches!(hold, Hold::UnverifiedOnly | Hold::Unreadable);
         return hold.filter(|hold| open(*hold)).map(|_| Obstacle::Held);
     }
     let any = |test: &dyn Fn(&Leg) -> bool| others.iter().any(|leg| test(leg));
@@ -107,12 +101,14 @@ fn other_users(s: &Situation<'_>, server: &str) -> BTreeSet<Name> {
     let disks = sessions.clone().flat_map(|session| &session.disks);
     let devices: BTreeSet<_> = disks.flat_map(|d| d.partitions.iter().map(|(_, dev)| *dev).chain([d.dev])).collect();
     let on = |deps: &[crate::ids::DevNo]| deps.iter().any(|dev| devices.contains(dev));
-    let foreign = s.kernel.dm.iter().filter(|dm| on(&dm.deps) && !dm.uuid.starts_with("LVM-") && !dm.uuid.starts_with("mpath-"));
+    let foreign =
+        s.kernel.dm.iter().filter(|dm| on(&dm.deps) && !dm.uuid.starts_with("LVM-") && !dm.uuid.starts_with("mpath-"));
     let used = sessions.clone().flat_map(|session| &session.disks).filter(|disk| !disk.users.is_empty());
     let mut users: BTreeSet<Name> = used.map(|disk| Name::from(format!("/dev/{}", disk.name))).collect();
     users.extend(foreign.map(|dm| Name::from(dm.name.as_str())));
     for vg in s.vgs.values() {
-        let pv_here = |pv: &crate::ids::PvUuid| s.kernel.pv_links.get(pv).is_some_and(|link| devices.contains(&link.dev));
+        let pv_here =
+            |pv: &crate::ids::PvUuid| s.kernel.pv_links.get(pv).is_some_and(|link| devices.contains(&link.dev));
         let whole = |lv: &&crate::observation::LvObs| !lv.role.iter().any(|word| word == "private");
         let lvs = vg.lvs.iter().filter(whole).filter(|lv| lv.active && !s.mirrors.contains_key(&lv.uuid));
         let used = lvs.filter(|lv| lv.extents.iter().any(|run| pv_here(&run.pv)));

@@ -79,7 +79,8 @@ fn spared(ground: Ground<'_>, key: &TargetKey) -> bool {
         let good = ground.good_sessions(mirror, record);
         good.iter().any(|other| *other != key && ground.seen_waiting(other))
     };
-    here.into_iter().all(waits_elsewhere)
+    // An old report may have the legs of another layout.
+    ground.reported && here.into_iter().all(waits_elsewhere)
 }
 
 /// What the node record should say: the administrator's own value, an override, or where we look after the session at least

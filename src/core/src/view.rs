@@ -14,8 +14,6 @@ use crate::{detect, timeouts};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Shipped NOP interval and timeout of open-iscsi in seconds: what a silent death takes to be noticed (`facts/iscsi.md` 4).
-
 /// How fast the running action goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {

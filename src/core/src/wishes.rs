@@ -79,6 +79,15 @@ pub struct Throttled {
     pub from: u32,
     /// What we set.
     pub set: u32,
+    /// What we had set before that: a death between the note and the write leaves it.
+    pub earlier: u32,
+}
+
+impl Throttled {
+    /// Whether a value is of our making.
+    pub fn ours(&self, value: u32) -> bool {
+        value == self.set || value == self.earlier
+    }
 }
 
 impl Ledger {

@@ -132,7 +132,8 @@ impl SessionObs {
             && (self.local_port, self.recovery_tmo, self.noop) == (other.local_port, other.recovery_tmo, other.noop)
             && self.disks.iter().zip(&other.disks).all(|(a, b)| {
                 (&a.name, a.dev, &a.state, a.size) == (&b.name, b.dev, &b.state, b.size)
-                    && (&a.wwid, &a.partitions, &a.write_cache, &a.users) == (&b.wwid, &b.partitions, &b.write_cache, &b.users)
+                    && (&a.wwid, &a.partitions, &a.write_cache, &a.users)
+                        == (&b.wwid, &b.partitions, &b.write_cache, &b.users)
             })
     }
 }

@@ -16,7 +16,7 @@ use mirrorkeeper_core::op::{OnDeadline, Op, OpResult};
 use mirrorkeeper_sys::child::{self, Ended, Limits, Outcome};
 use mirrorkeeper_sys::probe::{self, DirectRead, Verb};
 use mirrorkeeper_sys::tcp::{self, Miss};
-use mirrorkeeper_sys::{Error, Roots, sysfs};
+use mirrorkeeper_sys::{Error, Roots, sysfs, throttle};
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -78,6 +78,14 @@ impl Executor {
                 let (roots, sid, millis) = (self.roots.clone(), *sid, *millis);
                 self.here(id, &op, move || OpResult::Detect(detect(&roots, sid, millis))).await;
             }
+            Op::ReadThrottle { throttle } => {
+                let (roots, throttle) = (self.roots.clone(), *throttle);
+                self.here(id, &op, move || throttled(throttle::read(&roots, throttle))).await;
+            }
+            Op::SetThrottle { throttle, value } => {
+                let (roots, throttle, value) = (self.roots.clone(), *throttle, *value);
+                self.here(id, &op, move || throttled(throttle::write(&roots, throttle, value))).await;
+            }
             Op::SetOffline { disk } => {
                 let (roots, disk) = (self.roots.clone(), disk.clone());
                 self.here(id, &op, move || wrote(sysfs::set_offline(&roots, &disk))).await;
@@ -127,6 +135,10 @@ impl Executor {
         // Fails only when the loop has ended.
         let _ = self.results.send(Input::OpEnded(id, result)).await;
     }
+}
+
+fn throttled(value: Result<u32, Error>) -> OpResult {
+    value.map_or_else(|error| OpResult::Failed(error.to_string()), OpResult::Throttle)
 }
 
 /// What our own executable does in a child, since it may wait for a disk.

@@ -6,13 +6,14 @@
 //! version will do.
 
 mod host;
+mod timeouts;
 
 pub use host::{Host, disk_below};
 
 use crate::ledgerfile::{self, Locked};
 use mirrorkeeper_core::continuity;
 use mirrorkeeper_core::ids::VgUuid;
-use mirrorkeeper_core::observation::{LvmView, VgObs};
+use mirrorkeeper_core::observation::{LvmView, SessionObs, VgObs};
 use mirrorkeeper_core::op::{OnDeadline, Op, VgRef, stamp_of};
 use mirrorkeeper_sys::child::Ended;
 use mirrorkeeper_sys::lvm;
@@ -32,7 +33,7 @@ pub enum Task {
     Fallback,
     /// Have LVM activate them again by itself.
     Ungate,
-    /// That, and take our tags and registrations off the disks.
+    /// That, put the timeouts of sessions back, and take our tags and registrations off the disks.
     Purge,
 }
 
@@ -66,6 +67,10 @@ pub trait Tools {
     fn run(&mut self, argv: Vec<String>, late: OnDeadline) -> impl Future<Output = Result<Ended, String>>;
     /// Kernel name of the SCSI disk that a PV's device is on, if it is on one.
     fn disk(&self, device: &str) -> Option<String>;
+    /// The iSCSI sessions that there are.
+    fn sessions(&self) -> Vec<SessionObs>;
+    /// Writes `recovery_tmo` of a session, in seconds; an error says what came back.
+    fn set_recovery_tmo(&mut self, sid: u32, seconds: u32) -> Result<(), String>;
     /// `/etc/machine-id`; empty when it cannot be read.
     fn machine_id(&self) -> String;
 }
@@ -75,6 +80,8 @@ pub trait Tools {
 struct Ledger {
     vgs: BTreeMap<VgUuid, serde::de::IgnoredAny>,
     mirrors: BTreeMap<String, Record>,
+    #[serde(default)]
+    targets: BTreeMap<String, timeouts::Found>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,7 +130,10 @@ pub async fn run(task: Task, state_dir: &Path, tools: &mut impl Tools) -> Report
         Task::Ungate => ungate(ledger.as_ref(), tools).await,
         Task::Purge => {
             let gate = ungate(ledger.as_ref(), tools).await;
-            gate.and(clean(&ledger.unwrap_or_default(), tools).await)
+            let ledger = ledger.unwrap_or_default();
+            // First, since it does not wait for storage.
+            let timeouts = timeouts::restore(&ledger.targets, tools).await;
+            gate.and(timeouts).and(clean(&ledger, tools).await)
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod tcp;
 #[cfg(test)]
 mod testing;
 mod text;
+pub mod throttle;
 mod users;
 
 pub use error::{Error, Result};

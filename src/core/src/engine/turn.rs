@@ -14,7 +14,7 @@ use crate::topology::{Live, Mirror};
 use crate::upkeep::Stopping;
 use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
-use crate::{incident, servers, view};
+use crate::{incident, server_view, servers, view};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
@@ -51,8 +51,7 @@ impl Engine {
     pub(super) fn next_due(&self, now: Now) -> Mono {
         let s = &self.settings;
         let targets = self.targets.all.values();
-        let flaps =
-            |key: &TargetKey| self.servers.of(&key.name).map_or(0, |name| self.servers.flaps(name, &self.targets));
+        let flaps = |key: &TargetKey| self.servers.of(&key.name).map_or(0, |name| self.servers.flaps(name));
         let settled = self.targets.all.iter().filter_map(|(key, t)| t.settled_at(s, flaps(key)));
         let quick = std::time::Duration::from_secs(s.quick_timeout.into());
         let dead = targets.clone().filter_map(|target| Some(target.away_since()?.after(quick)));
@@ -153,6 +152,8 @@ impl Engine {
             }
             Input::Settings(settings) => {
                 self.settings = *settings;
+                // Servers may go by other names.
+                self.servers = servers::Servers::default();
                 // What is excluded may have changed.
                 self.join();
             }
@@ -201,7 +202,7 @@ impl Engine {
             let open: BTreeSet<Name> = self.jobs.activations().collect();
             self.asked.retain(|uuid| self.mirrors.get(uuid).is_some_and(|m| open.contains(&m.name)));
         }
-        let servers = self.situation(now, |s| servers::views(s, &next.targets, &self.snapshot.servers));
+        let servers = self.situation(now, |s| server_view::views(s, &next.targets, &self.snapshot.servers));
         next.servers = servers;
         if !self.outdated {
             self.settle_service(now, &next);

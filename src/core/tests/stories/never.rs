@@ -270,10 +270,7 @@ fn rebuild_needs_a_live_leg_in_doubt_and_a_good_one() {
     Stand::new().doubt("r1", A, Stage::Mismatched).allows(&rebuild(A));
     Stand::new().dead(B).refuses(&rebuild(B), "not live");
     Stand::new().refuses(&rebuild(B), "no better leg");
-    Stand::new()
-        .doubt("r1", A, Stage::Mismatched)
-        .doubt("r1", B, Stage::Mismatched)
-        .refuses(&rebuild(B), "no better");
+    Stand::new().doubt("r1", A, Stage::Mismatched).doubt("r1", B, Stage::Mismatched).refuses(&rebuild(B), "no better");
 }
 
 #[test]
@@ -328,6 +325,73 @@ fn a_disk_with_a_trusted_leg_is_never_set_offline() {
     healthy.refuses(&disk(&healthy), "trusted leg");
     let doubtful = Stand::new().dead(B).doubt("testlv", B, Stage::Unverified);
     doubtful.allows(&disk(&doubtful));
+}
+
+/// The server of leg B is out of service, or is being put back.
+fn resting(stage: mirrorkeeper_core::wishes::Stage) -> Stand {
+    Stand::new().with(|s| {
+        s.machine.session(A).tmo = Some(600);
+        let record = mirrorkeeper_core::wishes::Maintenance {
+            since: Wall(1),
+            uid: 0,
+            stage,
+            told: true,
+            targets: [Machine::target(B).name.clone()].into(),
+            offline: [Machine::pv(B)].into(),
+        };
+        s.ledger.wishes.maintenance.insert("10.0.0.2".into(), record);
+    })
+}
+
+#[test]
+fn under_maintenance_a_disk_is_set_offline_only_beside_another_trusted_leg_that_waits() {
+    use mirrorkeeper_core::wishes::Stage::{Entered, Entering, Leaving};
+    let disk = |stand: &Stand, server: usize| stand.machine.sessions[server].as_ref().unwrap().disk.as_str().into();
+    let offline = |stand: &Stand, server| Op::SetOffline { disk: disk(stand, server) };
+    let running = |stand: &Stand, server| Op::SetRunning { disk: disk(stand, server) };
+    for stage in [Entering, Entered] {
+        let stand = resting(stage);
+        stand.allows(&offline(&stand, B));
+        stand.refuses(&offline(&stand, A), "trusted leg");
+        stand.refuses(&running(&stand, B), "not set offline by us");
+    }
+    let left = resting(Leaving);
+    left.refuses(&offline(&left, B), "trusted leg");
+    left.allows(&running(&left, B));
+    left.refuses(&running(&left, A), "not set offline by us");
+    let changes: [fn(&mut Stand); 4] = [
+        |s| s.machine.session(A).tmo = Some(120),
+        |s| s.machine.session(A).disk_state = ScsiState::Blocked,
+        |s| *s = std::mem::replace(s, Stand::new()).doubt("testlv", A, Stage::Unverified),
+        |s| {
+            let record = s.ledger.wishes.maintenance["10.0.0.2"].clone();
+            let targets = [Machine::target(A).name.clone()].into();
+            s.ledger
+                .wishes
+                .maintenance
+                .insert("10.0.0.1".into(), mirrorkeeper_core::wishes::Maintenance { targets, ..record });
+        },
+    ];
+    for change in changes {
+        let stand = resting(Entered).with(change);
+        stand.refuses(&offline(&stand, B), "trusted leg");
+    }
+}
+
+#[test]
+fn a_throttle_is_set_only_when_what_it_was_is_noted() {
+    use mirrorkeeper_core::op::Throttle;
+    let set = |throttle, value| Op::SetThrottle { throttle, value };
+    Stand::new().refuses(&set(Throttle::Raid, 1000), "what it was before");
+    let noted = Stand::new().with(|s| {
+        let was = mirrorkeeper_core::wishes::Throttled { from: 200_000, set: 1000, earlier: 200_000 };
+        s.ledger.wishes.throttles = [(Throttle::Raid, was), (Throttle::Mirror, was)].into();
+    });
+    noted.allows(&set(Throttle::Raid, 1000));
+    noted.allows(&set(Throttle::Mirror, 1));
+    for (throttle, value) in [(Throttle::Raid, 0), (Throttle::Mirror, 0), (Throttle::Mirror, 101)] {
+        noted.refuses(&set(throttle, value), "stop copies");
+    }
 }
 
 #[test]

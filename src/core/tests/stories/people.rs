@@ -106,8 +106,13 @@ fn resume_ends_forget() {
 fn a_comparison_is_done_and_told() {
     let mut bench = Bench::settled(&["r1"], &["testlv"]);
     assert!(matches!(check(&mut bench, "r1"), Ok(Reply::Job(_))));
-    bench.run_until(30, "compared", |b| b.mirror("r1").action == Some(mirrorkeeper_core::observation::SyncAction::Check));
-    assert_eq!((job(&bench, Operation::Check).state, bench.mirror("r1").state), (JobState::Running, MirrorState::Redundant));
+    bench.run_until(30, "compared", |b| {
+        b.mirror("r1").action == Some(mirrorkeeper_core::observation::SyncAction::Check)
+    });
+    assert_eq!(
+        (job(&bench, Operation::Check).state, bench.mirror("r1").state),
+        (JobState::Running, MirrorState::Redundant)
+    );
     let again = check(&mut bench, "r1");
     assert!(matches!(again, Ok(Reply::Job(_))), "the same job: {again:?}");
     bench.run_until(60, "finished", |b| told(b, E::CheckFinished) == 1);
@@ -210,6 +215,39 @@ fn a_limit_holds_while_a_copy_runs_and_is_taken_back() {
 }
 
 #[test]
+fn a_service_that_stops_leaves_no_limit_behind() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    assert!(bench.command(Command::SetResyncLimit { mirror: Bench::uuid("r1"), bytes: 10 << 20, uid: 0 }).is_ok());
+    assert!(check(&mut bench, "r1").is_ok());
+    bench.run_until(30, "limited", |b| b.machine.throttles[&Throttle::Raid] == 10 << 10);
+    bench.feed(Input::SystemStopping(false));
+    bench.feed(Input::Stopping);
+    bench.run_until(10, "stopped", |b| b.stopped);
+    assert_eq!(bench.machine.throttles[&Throttle::Raid], 200_000, "{}", bench.story());
+    assert!(bench.ledger().wishes.throttles.is_empty());
+}
+
+#[test]
+fn the_copy_of_a_mirror_is_slowed_by_shares_of_time() {
+    let mut bench = Bench::settled(&[], &["testlv"]);
+    assert!(bench.command(Command::SetResyncLimit { mirror: Bench::uuid("testlv"), bytes: 1, uid: 0 }).is_ok());
+    bench.machine.down(B, true);
+    bench.run_for(200);
+    bench.machine.back(B);
+    bench.run_until(60, "resyncing", |b| b.mirror("testlv").state == MirrorState::Resyncing);
+    // The model knows no throttle: a region now and then keeps the copy from its end until the first share is set.
+    for _ in 0..15 {
+        bench.run_for(1);
+        let regions = &mut bench.machine.mirrors[0].in_sync;
+        *regions = (*regions).saturating_sub(14);
+    }
+    assert!((1..100).contains(&bench.machine.throttles[&Throttle::Mirror]), "{}", bench.story());
+    bench.run_until_redundant(60);
+    bench.run_for(30);
+    assert_eq!(bench.machine.throttles[&Throttle::Mirror], 100, "{}", bench.story());
+}
+
+#[test]
 fn a_copy_that_stands_still_is_told_once() {
     let mut bench = Bench::settled(&["r1"], &[]);
     bench.machine.session(B).tmo = Some(2000);
@@ -271,7 +309,8 @@ fn returned_volumes_are_compared_one_after_the_other_the_important_first() {
     bench.run_for(200);
     bench.machine.back(B);
     bench.run_until_redundant(200);
-    let checks: Vec<_> = bench.ran.iter().filter(|ran| ran.op.code() == "check").map(|ran| ran.op.lvs().to_vec()).collect();
+    let checks: Vec<_> =
+        bench.ran.iter().filter(|ran| ran.op.code() == "check").map(|ran| ran.op.lvs().to_vec()).collect();
     let names: Vec<Vec<&str>> = checks.iter().map(|lvs| lvs.iter().map(|lv| lv.name.as_str()).collect()).collect();
     assert_eq!(names, [["r2"], ["r1"]], "{}", bench.story());
     assert_eq!(bench.times("quarantine").len(), 1, "both are let in at once");

@@ -179,6 +179,25 @@ fn the_last_trusted_leg_is_not_taken() {
 }
 
 #[test]
+fn whatever_else_is_in_use_there_is_in_the_way() {
+    let mut machine = Machine::new(&["r1"], &[]);
+    machine.doctor = Some(Box::new(|view| {
+        for vg in &mut view.vgs {
+            let run = vg.lvs.iter().flat_map(|lv| &lv.extents).find(|run| run.pv == Machine::pv(B)).cloned();
+            let Some(mut plain) = vg.lvs.first().cloned() else { continue };
+            (plain.uuid, plain.name, plain.segs) = (Bench::uuid("plain"), "plain".into(), Vec::new());
+            (plain.extents, plain.active, plain.role) = (run.into_iter().collect(), true, vec!["public".into()]);
+            vg.lvs.push(plain);
+        }
+    }));
+    let mut bench = Bench::on(machine);
+    bench.run_for(60);
+    assert_eq!(obstacles(&mut bench, B), [("vg0/plain".into(), Obstacle::OtherUser)], "{}", bench.story());
+    assert!(obstacles(&mut bench, A).is_empty());
+    assert!(matches!(enter(&mut bench, B), Err(Refusal::WouldLoseRedundancy(why)) if why.contains("other-user")));
+}
+
+#[test]
 fn a_mirror_that_is_copied_needs_its_source() {
     let mut bench = Bench::settled(&[], &["testlv"]);
     bench.machine.down(B, true);

@@ -100,7 +100,8 @@ fn a_fixed_value_is_kept_until_it_is_taken_back() {
 #[test]
 fn a_fixed_value_out_of_range_or_for_nobody_is_refused() {
     let mut bench = Bench::settled(&["r1"], &[]);
-    let too_long = bench.command(Command::SetReplacementTimeout { target: Machine::target(B), seconds: 86_401, uid: 0 });
+    let too_long =
+        bench.command(Command::SetReplacementTimeout { target: Machine::target(B), seconds: 86_401, uid: 0 });
     assert!(matches!(too_long, Err(Refusal::InvalidArgument(_))), "{too_long:?}");
     let nobody = TargetKey::new("iqn.2024.x:nobody", "10.0.0.2", 3260, "default");
     let unknown = bench.command(Command::SetReplacementTimeout { target: nobody, seconds: 30, uid: 0 });

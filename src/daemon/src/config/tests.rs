@@ -182,7 +182,7 @@ fn a_problem_is_told_with_file_line_key_and_what_is_accepted() {
 fn no_quick_timeout_reaches_a_wait_timeout() {
     let range = |name: &str| {
         let key = super::key::SETTINGS.iter().find(|key| key.name == name).unwrap();
-        let Accepts::Seconds { least, most, or_never: false } = key.accepts else { panic!("{name}") };
+        let super::key::Accepts::Seconds { least, most, or_never: false } = key.accepts else { panic!("{name}") };
         (least, most)
     };
     assert!(range("quick_timeout").1 < range("wait_timeout").0);

@@ -2,9 +2,10 @@
 
 use super::Tools;
 use crate::identity;
+use mirrorkeeper_core::observation::SessionObs;
 use mirrorkeeper_core::op::OnDeadline;
-use mirrorkeeper_sys::Roots;
 use mirrorkeeper_sys::child::{self, Ended, Limits, Outcome};
+use mirrorkeeper_sys::{Roots, sysfs};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -42,6 +43,14 @@ impl Tools for Host {
 
     fn disk(&self, device: &str) -> Option<String> {
         disk_below(&self.roots, device)
+    }
+
+    fn sessions(&self) -> Vec<SessionObs> {
+        sysfs::sessions(&self.roots, &mut Vec::new())
+    }
+
+    fn set_recovery_tmo(&mut self, sid: u32, seconds: u32) -> Result<(), String> {
+        sysfs::write_recovery_tmo(&self.roots, sid, Some(seconds)).map_err(|e| e.to_string())
     }
 
     fn machine_id(&self) -> String {

@@ -1,7 +1,8 @@
 //! Which commands are run for which ledger, and what is said when they fail.
 
 use super::*;
-use mirrorkeeper_core::ids::PvUuid;
+use mirrorkeeper_core::ids::{PvUuid, TargetKey};
+use mirrorkeeper_core::observation::SessionState;
 use mirrorkeeper_sys::Roots;
 use std::collections::VecDeque;
 
@@ -12,17 +13,19 @@ const REPORT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../te
 struct Script {
     ran: Vec<String>,
     answers: VecDeque<Result<&'static str, &'static str>>,
+    sessions: Vec<SessionObs>,
+    wrote: Vec<(u32, u32)>,
 }
 
 impl Script {
     fn new(answers: impl IntoIterator<Item = Result<&'static str, &'static str>>) -> Self {
-        Self { ran: Vec::new(), answers: answers.into_iter().collect() }
+        Self { ran: Vec::new(), answers: answers.into_iter().collect(), sessions: Vec::new(), wrote: Vec::new() }
     }
 }
 
 impl Tools for Script {
     async fn run(&mut self, argv: Vec<String>, late: OnDeadline) -> Result<Ended, String> {
-        let writes = argv[1] != "fullreport";
+        let writes = argv[1] != "fullreport" && argv != mirrorkeeper_sys::iscsiadm::nodes_argv();
         assert_eq!(late == OnDeadline::TermAndWait, writes, "{argv:?}: only a reader may be killed");
         self.ran.push(argv.join(" "));
         let stdout = self.answers.pop_front().unwrap_or(Ok(""))?;
@@ -31,6 +34,15 @@ impl Tools for Script {
 
     fn disk(&self, device: &str) -> Option<String> {
         device.strip_prefix("/dev/").filter(|name| !name.starts_with("mapper")).map(str::to_owned)
+    }
+
+    fn sessions(&self) -> Vec<SessionObs> {
+        self.sessions.clone()
+    }
+
+    fn set_recovery_tmo(&mut self, sid: u32, seconds: u32) -> Result<(), String> {
+        self.wrote.push((sid, seconds));
+        if sid == 9 { Err("EINVAL".to_owned()) } else { Ok(()) }
     }
 
     fn machine_id(&self) -> String {
@@ -157,6 +169,64 @@ async fn a_vg_without_tags_is_cleaned_when_the_ledger_knows_it() {
 async fn a_report_that_does_not_come_is_told() {
     let report = run_with(Task::Purge, Some(GATED), &mut Script::new([Ok(""), Err("not done after 40 s")])).await;
     assert!(report.failed && report.lines[1].contains("not done after 40 s"), "{report:?}");
+}
+
+fn session(sid: u32, target: &TargetKey, state: SessionState, seconds: u32) -> SessionObs {
+    SessionObs {
+        sid,
+        target: target.clone(),
+        state,
+        local_port: None,
+        recovery_tmo: Some(seconds),
+        noop: None,
+        disks: Vec::new(),
+    }
+}
+
+/// The two node records as open-iscsi prints them.
+const NODES: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/healthy/iscsiadm-node.txt"));
+
+#[tokio::test]
+async fn purging_puts_the_timeouts_back_that_were_found() {
+    let nodes = mirrorkeeper_sys::iscsiadm::parse_nodes(NODES).nodes;
+    let [a, b] = &nodes[..] else { panic!("{nodes:?}") };
+    let ledger = format!(
+        r#"{{"vgs":{{}},"mirrors":{{}},"targets":{{
+            "{}":{{"raised_from":15,"node_from":15,"carries_leg":true}},
+            "{}":{{"raised_from":30,"override_seconds":7,"override_from":40}},
+            "iqn.x:gone,10.0.0.9:3260":{{"raised_from":5}}}}}}"#,
+        a.target, b.target
+    );
+    let other = TargetKey::new("iqn.x:other", "10.0.0.8", 3260, "default");
+    let up = SessionState::LoggedIn;
+    let mut script = Script::new([Ok(NODES), Ok(""), Ok(""), Ok(r#"{"report":[]}"#)]);
+    script.sessions = vec![
+        session(1, &a.target, up.clone(), 120),
+        session(2, &b.target, up.clone(), 30),
+        session(3, &other, up, 600),
+    ];
+    let report = run_with(Task::Purge, Some(&ledger), &mut script).await;
+    assert!(!report.failed, "{report:?}");
+    assert_eq!(script.wrote, [(1, 15)], "the second has it already, the third was never ours");
+    let update = |target: &TargetKey, seconds| Op::UpdateNode { target: target.clone(), seconds };
+    let lines = [update(&a.target, 15), update(&b.target, 40)].map(|op| op.argv().unwrap().join(" "));
+    assert_eq!(script.ran[1..3], lines);
+}
+
+#[tokio::test]
+async fn a_timeout_that_stays_is_told_and_keeps_nothing_else_from_being_done() {
+    let (down, odd) = (TargetKey::new("x", "1", 1, "default"), TargetKey::new("y", "1", 1, "default"));
+    let ledger = format!(
+        r#"{{"vgs":{{}},"mirrors":{{}},"targets":{{"{down}":{{"raised_from":15}},"{odd}":{{"raised_from":15,"node_from":9}}}}}}"#
+    );
+    let mut script = Script::new([Err("exit 6: iscsiadm: db locked"), Ok(r#"{"report":[]}"#)]);
+    script.sessions = vec![session(1, &down, SessionState::Failed, 600), session(9, &odd, SessionState::LoggedIn, 600)];
+    let report = run_with(Task::Purge, Some(&ledger), &mut script).await;
+    assert!(report.failed && script.ran.len() == 2, "{report:?}");
+    for told in ["x,1:1, session 1: 15 s: the session is down", "session 9: 15 s: EINVAL", "db locked"] {
+        assert!(report.lines.iter().any(|line| line.contains(told)), "{told}: {report:?}");
+    }
 }
 
 #[test]

@@ -321,7 +321,7 @@ impl World {
             Op::SetRecoveryTmo { sid, seconds, .. } => {
                 match self.sessions.iter_mut().flatten().find(|s| s.sid == *sid) {
                     Some(session) if session.state == State::LoggedIn => {
-                        session.tmo = *seconds;
+                        (session.tmo, session.answered) = (*seconds, None);
                         self.poke();
                         OpResult::Wrote
                     }

@@ -22,6 +22,9 @@ const HASTE: u64 = 5 * SECOND;
 /// Seconds below which a session counts as quick: open-iscsi's own default, the least that a waiting one may have.
 const WAITS: u32 = 120;
 
+/// How long the answer of a partner counts: longer than a fence is tried again with it.
+const ANSWER: u64 = 5 * SECOND;
+
 /// iscsiadm's exit codes (`facts/lab.md` 13): iscsid does not answer; no such session.
 const NO_ISCSID: i32 = 20;
 const NO_SESSION: i32 = 22;
@@ -75,10 +78,15 @@ impl World {
     }
 
     /// One block read past every cache, by a disk that does not wait.
-    pub(super) fn read_direct(&self, name: &str) -> OpResult {
-        let disk = self.disks().find(|disk| *disk.name == *name);
-        match disk.map(|disk| self.way(Some(disk.id))) {
-            Some(Way::Works) => OpResult::Answered(500),
+    pub(super) fn read_direct(&mut self, name: &str) -> OpResult {
+        let disk = self.disks().find(|disk| *disk.name == *name).map(|disk| disk.id);
+        let server = disk.and_then(|id| self.disk(id)).map(|(server, _)| server);
+        match disk.map(|id| self.way(Some(id))) {
+            Some(Way::Works) => {
+                let session = server.and_then(|server| self.sessions[server].as_mut());
+                session.into_iter().for_each(|session| session.answered = Some(self.now));
+                OpResult::Answered(500)
+            }
             Some(Way::Fails | Way::Waits) => OpResult::Failed("Input/output error".to_owned()),
             None => OpResult::Failed("No such file or directory".to_owned()),
         }
@@ -125,10 +133,7 @@ impl World {
     /// A volume in use whose legs the daemon knows and looks after.
     fn looked_after(&self, volume: usize) -> bool {
         let v = &self.volumes[volume];
-        v.live != Live::Inactive
-            && !v.reshaped
-            && !v.forgotten
-            && self.shown(volume).is_some_and(|shown| shown.unmanaged.is_none())
+        v.live != Live::Inactive && !v.forgotten && self.shown(volume).is_some_and(|shown| shown.unmanaged.is_none())
     }
 
     /// Volumes with a leg behind a server that is not dead.
@@ -151,16 +156,18 @@ impl World {
         let looked_at = self.daemon.looked_at;
         // What happened since the daemon last looked it cannot know.
         let there = |s: &Session| s.state == State::LoggedIn || s.since >= looked_at;
+        let answered = |s: &Session| s.answered.is_some_and(|at| self.now < at + ANSWER);
         let alone = |volume: &usize| {
             let mut others = self.good(*volume).filter(|(other, _)| *other != server);
-            !others.any(|(_, session)| waits(session) && (there(session) || !fence))
+            !others.any(|(_, session)| waits(session) && (!fence || there(session) && answered(session)))
         };
         let code = op.code();
         // Only who looks after a volume makes it depend on roles; nobody may pull away the last leg of any.
         let alone = self.volumes_on(server).filter(|v| fence || self.looked_after(*v)).find(alone);
         if let Some(volume) = alone {
             let name = self.volumes[volume].names.full.clone();
-            self.violate(format!("{code}: {name} has no other leg in sync that waits"));
+            let answers = if fence { " and has just answered" } else { "" };
+            self.violate(format!("{code}: {name} has no other leg in sync that waits{answers}"));
         }
         if fence && self.servers[server].shared {
             self.violate(format!("{code}: another user is on the session"));
@@ -201,3 +208,7 @@ impl World {
 pub(super) fn outlives(job: &Job) -> bool {
     job.op.writes_vg().is_some() || matches!(job.op, Op::Fence { .. })
 }
+
+#[cfg(test)]
+#[path = "roles_tests.rs"]
+mod tests;

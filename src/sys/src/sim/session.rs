@@ -70,6 +70,8 @@ pub struct Session {
     pub tmo: Option<u32>,
     /// TCP_USER_TIMEOUT of its socket in milliseconds; 0 = none. A new socket has none.
     pub limit: u32,
+    /// When a disk of it last answered a direct read, since its recovery_tmo was written.
+    pub answered: Option<u64>,
     /// It is lost because a new iscsid takes it over.
     pub bounced: bool,
     /// Its disks, one a VG.
@@ -242,6 +244,7 @@ impl World {
             port: 40_000 + u16::try_from(number % 20_000).unwrap_or(0),
             tmo: Some(self.servers[server].record),
             limit: 0,
+            answered: None,
             bounced: false,
             disks,
         };

@@ -103,10 +103,12 @@ fn both_away_for_ten_seconds_cost_the_quick_leg_alone() {
     let mut w = r1();
     tell(&mut w, A, 600, 2000);
     tell(&mut w, B, 3, 2000);
-    (w.down(A, Fault::Cut), w.down(B, Fault::Cut));
+    w.down(A, Fault::Cut);
+    w.down(B, Fault::Cut);
     write(&mut w, R1, 1);
     pass(&mut w, 10);
-    (w.up(A), w.up(B));
+    w.up(A);
+    w.up(B);
     pass(&mut w, 5);
     assert!(w.volumes[R1].inflight.is_empty() && !w.volumes[R1].spoiled, "no error");
     assert_eq!(letters(&w, R1), "AD");
