@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How long an answer of a partner's disk counts. The logout follows in the same turn; this leaves room for a slow loop.
 const ANSWER_VALID: Duration = Duration::from_secs(2);
 
+/// How long before a session is given up its partners are asked, so that only the logout is left then.
+pub const LEAD: Duration = Duration::from_millis(500);
+
 /// How long after a restart of iscsid a failed session is no sign of a dead server: it takes its sessions over one after the
 /// other, a few seconds each (`facts/lab.md` 12).
 const RESTARTED: Duration = Duration::from_secs(60);
@@ -30,9 +33,9 @@ pub type Answers = BTreeMap<TargetKey, Mono>;
 pub fn plan(s: &Situation<'_>) -> Vec<(Op, String)> {
     let mut steps = Vec::new();
     for key in s.targets.all.keys() {
-        let Some((sid, partners)) = condemned(s, key) else { continue };
+        let Some((sid, partners)) = condemned(s, key, LEAD) else { continue };
         let silent: Vec<&TargetKey> = partners.iter().copied().filter(|key| !answered(s, key)).collect();
-        if silent.is_empty() {
+        if silent.is_empty() && condemned(s, key, Duration::ZERO).is_some() {
             let why = format!("{} is dead, and every mirror on it has another leg that answers", key.name);
             steps.push((Op::Fence { sid, target: key.clone() }, why));
         }
@@ -55,7 +58,8 @@ fn answered(s: &Situation<'_>, key: &TargetKey) -> bool {
 /// # Errors
 /// Why not.
 pub fn check(s: &Situation<'_>, key: &TargetKey, sid: u32) -> Result<(), String> {
-    let (found, partners) = condemned(s, key).ok_or_else(|| format!("{} may still be needed", key.name))?;
+    let (found, partners) =
+        condemned(s, key, Duration::ZERO).ok_or_else(|| format!("{} may still be needed", key.name))?;
     let silent = partners.iter().find(|key| !answered(s, key));
     match silent {
         Some(partner) => Err(format!("{} has not just answered", partner.name)),
@@ -64,15 +68,15 @@ pub fn check(s: &Situation<'_>, key: &TargetKey, sid: u32) -> Result<(), String>
     }
 }
 
-/// Whether a session may be logged out if its partners answer: its id, and the sessions that have to.
-fn condemned<'a>(s: &Situation<'a>, key: &TargetKey) -> Option<(u32, BTreeSet<&'a TargetKey>)> {
+/// Whether a session may be logged out if its partners answer, so long from now: its id, and the sessions that have to.
+fn condemned<'a>(s: &Situation<'a>, key: &TargetKey, from_now: Duration) -> Option<(u32, BTreeSet<&'a TargetKey>)> {
     let ground = s.ground();
     let target = s.targets.all.get(key)?;
     let quick = s.settings.quick_timeout;
     // A session that gives up by itself needs nobody.
     let waits = target.recovery_tmo?.is_none_or(|seconds| seconds > quick);
-    let failed =
-        target.state == TargetState::Blocked && target.away_for(s.now.mono) >= Duration::from_secs(quick.into());
+    let failed = target.state == TargetState::Blocked
+        && target.away_for(s.now.mono) + from_now >= Duration::from_secs(quick.into());
     let ours = s.settings.fence && quick > 0 && !s.ledger.paused() && !s.ledger.resting(&key.name);
     let fixed = s.ledger.targets.get(&key.name).is_some_and(|record| record.override_seconds.is_some());
     if !waits

@@ -119,7 +119,8 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
                 }
                 // It never failed and its server never stopped: nothing can be missing.
                 let away = *cause == Cause::SessionDown && loss.continuity == Continuity::Proven && !loss.older;
-                if away && leg.health == Some(LegHealth::InSync) {
+                // Over a new device name the table still points at the old one.
+                if away && leg.health == Some(LegHealth::InSync) && leg.attached {
                     if leg.write_mostly && !known.admin_write_mostly {
                         *stage = Stage::Verified;
                     } else {

@@ -139,7 +139,10 @@ fn bound_to_wait(ground: Ground<'_>) -> Vec<(TargetKey, TimeoutReason)> {
 fn copying(mirror: &Mirror) -> bool {
     match &mirror.live {
         Live::Raid(status) => !matches!(status.action, SyncAction::Idle | SyncAction::Check | SyncAction::Frozen),
-        Live::Mirror { in_sync, total, .. } => in_sync < total,
+        // A region that its dead leg could not be given is nobody's copy.
+        Live::Mirror { in_sync, total, .. } => {
+            in_sync < total && mirror.legs.iter().all(|leg| leg.health != Some(LegHealth::Dead))
+        }
         _ => false,
     }
 }

@@ -326,12 +326,17 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// The disk that a leg in use lies on, whatever stands on it now.
+    /// The disk that a leg in use lies on, whatever stands on it now, unless it is known to be another PV. What is left of a
+    /// `mirror` has no legs to be told apart by.
     fn under(&self, device: &DmObs, index: usize) -> Option<Place> {
+        if matches!(device.targets.first(), Some(DmTarget::Linear { .. })) {
+            return None;
+        }
         let image = self.image(device, index)?;
         let below = self.device_at(image).map_or(Some(image), |map| map.deps.first().copied())?;
         let disks = self.kernel.sessions.iter().flat_map(|session| &session.disks);
-        let disk = disks.into_iter().find(|disk| disk.dev == below)?;
+        let claimed = |dev: DevNo| self.kernel.pv_links.values().any(|link| link.dev == dev);
+        let disk = disks.into_iter().find(|disk| disk.dev == below && !claimed(disk.dev))?;
         self.place_at(&PvLink { name: disk.name.clone(), dev: disk.dev }, false)
     }
 

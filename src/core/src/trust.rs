@@ -482,7 +482,7 @@ pub fn sources<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> Vec<&'a PvUu
 pub fn good_legs<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> impl Iterator<Item = &'a PvUuid> {
     mirror.legs.iter().filter_map(|leg| {
         let known = record.legs.get(&leg.pv)?;
-        let up = leg.up();
+        let up = leg.up() && leg.attached;
         (known.trust == Trust::Trusted && leg.health == Some(LegHealth::InSync) && up).then_some(&leg.pv)
     })
 }

@@ -227,7 +227,9 @@ fn leg_state(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, hold: Option
     };
     // What is wrong is wrong with the legs in doubt.
     let refused = if suspect { refused } else { LegState::Returned };
-    let syncing = matches!(mirror.live, Live::Mirror { in_sync, total, .. } if in_sync < total);
+    // A region that a dead leg could not be given is nobody's copy.
+    let dead = mirror.legs.iter().any(|leg| leg.health == Some(LegHealth::Dead));
+    let syncing = !dead && matches!(mirror.live, Live::Mirror { in_sync, total, .. } if in_sync < total);
     match leg.health {
         Some(LegHealth::InSync) if syncing && (suspect || leg.index != Some(0)) => LegState::Rebuilding,
         Some(LegHealth::InSync) if !suspect => LegState::InSync,

@@ -14,7 +14,7 @@ use crate::topology::{Live, Mirror};
 use crate::upkeep::Stopping;
 use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
-use crate::{incident, server_view, servers, view};
+use crate::{fence, incident, server_view, servers, view};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
@@ -54,7 +54,8 @@ impl Engine {
         let flaps = |key: &TargetKey| self.servers.of(&key.name).map_or(0, |name| self.servers.flaps(name));
         let settled = self.targets.all.iter().filter_map(|(key, t)| t.settled_at(s, flaps(key)));
         let quick = std::time::Duration::from_secs(s.quick_timeout.into());
-        let dead = targets.clone().filter_map(|target| Some(target.away_since()?.after(quick)));
+        let moments = [quick.saturating_sub(fence::LEAD), quick];
+        let dead = targets.clone().filter_map(|target| target.away_since()).flat_map(|at| moments.map(|d| at.after(d)));
         let logins = targets.filter_map(|t| t.next_attempt);
         let missing = self.targets.iscsid_missing_since.map(|at| at.after(s.suspended_grace));
         let stuck =
