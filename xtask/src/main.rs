@@ -74,13 +74,15 @@ enum Lab {
 
 fn test(lab: Lab) -> Result<()> {
     needs::require()?;
-    let mut steps = Steps::new(if lab == Lab::None { 3 } else { 6 });
+    let mut steps = Steps::new(if lab == Lab::None { 5 } else { 8 });
     steps.run("formatting", cargo(&["fmt", "--all", "--check"]))?;
     steps.run(
         "clippy",
         cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--features", SIM, "--", "-D", "warnings"]),
     )?;
     steps.run("tests", cargo(&["test", "--quiet", "--workspace", "--features", SIM]))?;
+    steps.run("the simulator", sim::build())?;
+    steps.run("schedules", sim::schedules())?;
     if lab != Lab::None {
         let deb = steps.call("package", package::build)?;
         build_lab(&mut steps)?;
