@@ -18,6 +18,15 @@ Usage: mirrorkeeperd [OPTIONS]
   --state-dir DIR               where the ledger lives (default: /var/lib/mirrorkeeper)
   --log LEVEL                   error, warn, info, debug or trace (default: info)
 
+  --simulate                    serve the whole D-Bus API over a simulated machine,
+                                without root, storage or systemd. On the bus of a
+                                session or a test, whoever started this may do
+                                everything; on the system bus polkit is asked
+  --scenario FILE|none          story that is told (default: a loop of what happens
+                                to mirrors); none: faults by hand alone, through
+                                org.mirrorkeeper1.Simulator
+  --speed N                     simulated seconds a second, 1 to 1000 (default: 1)
+
 Instead of being the daemon:
   --print-config                print the settings that a start would use, with
                                 their origin; exit status 1 if they are refused
@@ -25,7 +34,8 @@ Instead of being the daemon:
                                 exit status 1 if there are surely none
   --fallback                    activate these, as long as all their legs are there
   --ungate                      have LVM activate them by itself again
-  --purge                       that, and take our tags and registrations off all disks
+  --purge                       that, put timeouts back, and take our tags and
+                                registrations off all disks
   --version                     print the version
   --help                        print this text
 
@@ -34,6 +44,9 @@ The last four are for when no daemon runs, and may be repeated.
 Run as root, normally by mirrorkeeper.service. Without a bus, without iSCSI and
 without LVM it goes on with what there is.
 ";
+
+/// Speeds of a simulation. Faster than that a client sees nothing any more.
+const SPEEDS: std::ops::RangeInclusive<u32> = 1..=1000;
 
 /// Where the unit's StateDirectory= is.
 const STATE_DIR: &str = "/var/lib/mirrorkeeper";
@@ -51,11 +64,39 @@ pub struct Cli {
     pub log: LevelFilter,
 }
 
+/// How to simulate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulation {
+    /// Which bus.
+    pub bus: Bus,
+    /// Settings of the simulated daemon; the built-in ones without.
+    pub config: Option<PathBuf>,
+    /// What to log.
+    pub log: LevelFilter,
+    /// What is told.
+    pub scenario: Tale,
+    /// Simulated seconds a second.
+    pub speed: u32,
+}
+
+/// What a simulation tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tale {
+    /// The built-in story.
+    BuiltIn,
+    /// Nothing.
+    None,
+    /// A scenario from a file.
+    File(PathBuf),
+}
+
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Be the daemon.
     Run(Cli),
+    /// Be the daemon of a simulated machine.
+    Simulate(Simulation),
     /// Print the effective settings.
     PrintConfig(Cli),
     /// Do something in the daemon's place.
@@ -75,6 +116,9 @@ pub enum BadArgument {
     /// The option needs a value.
     #[error("{0} needs a value")]
     NoValue(String),
+    /// The option is for a simulation.
+    #[error("{0} goes with --simulate only")]
+    NotSimulating(&'static str),
     /// The value makes no sense.
     #[error("{option} {value:?}: {why}")]
     Value {
@@ -96,6 +140,7 @@ impl Command {
         let mut cli =
             Cli { bus: Bus::System, config: config::PATH.into(), state_dir: STATE_DIR.into(), log: LevelFilter::INFO };
         let mut command: fn(Cli) -> Self = Self::Run;
+        let (mut simulate, mut config, mut scenario, mut speed) = (false, None, None, None);
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let (option, inline) = match argument.split_once('=') {
@@ -113,7 +158,18 @@ impl Command {
                 "--fallback" => command = |cli| Self::Offline(Task::Fallback, cli),
                 "--ungate" => command = |cli| Self::Offline(Task::Ungate, cli),
                 "--purge" => command = |cli| Self::Offline(Task::Purge, cli),
-                "--config" => cli.config = value()?.into(),
+                "--simulate" => simulate = true,
+                "--scenario" => {
+                    let value = value()?;
+                    scenario = Some(if value == "none" { Tale::None } else { Tale::File(value.into()) });
+                }
+                "--speed" => {
+                    let value = value()?;
+                    let found = value.parse().ok().filter(|speed| SPEEDS.contains(speed));
+                    let why = "not a whole number from 1 to 1000";
+                    speed = Some(found.ok_or(BadArgument::Value { option: "--speed", value, why })?);
+                }
+                "--config" => config = Some(PathBuf::from(value()?)),
                 "--state-dir" => cli.state_dir = value()?.into(),
                 "--log" => {
                     let value = value()?;
@@ -123,6 +179,14 @@ impl Command {
                 _ => return Err(BadArgument::Unknown(argument.clone())),
             }
         }
+        if simulate {
+            let (scenario, speed) = (scenario.unwrap_or(Tale::BuiltIn), speed.unwrap_or(1));
+            return Ok(Self::Simulate(Simulation { bus: cli.bus, config, log: cli.log, scenario, speed }));
+        }
+        if let Some(option) = scenario.map(|_| "--scenario").or(speed.map(|_| "--speed")) {
+            return Err(BadArgument::NotSimulating(option));
+        }
+        cli.config = config.unwrap_or(cli.config);
         Ok(command(cli))
     }
 }
@@ -185,8 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn a_simulation_has_options_of_its_own() {
+        let (bus, log) = (Bus::Address("unix:path=/b".into()), LevelFilter::INFO);
+        let plain = Simulation { bus, config: None, log, scenario: Tale::BuiltIn, speed: 1 };
+        assert_eq!(parse("--simulate --bus unix:path=/b"), Ok(Command::Simulate(plain.clone())));
+        let other = Simulation { config: Some("/c".into()), scenario: Tale::File("/s".into()), speed: 60, ..plain };
+        let line = "--bus unix:path=/b --scenario /s --speed=60 --config /c --simulate";
+        assert_eq!(parse(line), Ok(Command::Simulate(other.clone())));
+        let none = Simulation { scenario: Tale::None, ..other };
+        assert_eq!(parse(&format!("{line} --scenario none")), Ok(Command::Simulate(none)));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         let cases = [
+            ("--speed 60", "--speed goes with --simulate only"),
+            ("--scenario none", "--scenario goes with --simulate only"),
+            ("--simulate --speed 0", "not a whole number from 1 to 1000"),
             ("--frob", "unknown argument \"--frob\""),
             ("--bus", "--bus needs a value"),
             ("--bus x", "\"x\""),

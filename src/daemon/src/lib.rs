@@ -20,5 +20,7 @@ pub mod offline;
 pub mod publish;
 pub mod reactor;
 pub mod sense;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 pub mod survive;
 pub mod systemd;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use mirrorkeeper_sys::{Roots, probe};
-use mirrorkeeperd::cli::{Cli, Command, HELP};
+use mirrorkeeperd::cli::{Cli, Command, HELP, Simulation};
 use mirrorkeeperd::config::{self, Config};
 use mirrorkeeperd::offline::{self, Host, Report, Task};
 use mirrorkeeperd::{daemon, journal, survive};
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             Ok(Command::Help) => write!(std::io::stdout(), "{HELP}").context("print"),
             Ok(Command::Version) => writeln!(std::io::stdout(), "mirrorkeeperd {VERSION}").context("print"),
             Ok(Command::Run(cli)) => run(cli),
+            Ok(Command::Simulate(wish)) => simulate(wish),
             Ok(Command::PrintConfig(cli)) => return print_config(&cli),
             Ok(Command::Offline(task, cli)) => return offline(task, &cli),
             Err(error) => Err(error).context("--help shows the options"),
@@ -35,6 +36,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// No memory is pinned and no privilege used: a simulation heals nothing.
+#[cfg(feature = "simulate")]
+fn simulate(wish: Simulation) -> Result<()> {
+    let log = journal::Log::start(wish.log).context("start logging")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let ended = runtime.block_on(mirrorkeeperd::simulate::run(wish));
+    runtime.shutdown_background();
+    log.flush();
+    Ok(ended?)
+}
+
+#[cfg(not(feature = "simulate"))]
+fn simulate(_: Simulation) -> Result<()> {
+    anyhow::bail!(
+        "this one was built without its simulator; in the sources: \
+         cargo run -p mirrorkeeperd --features simulate -- --simulate"
+    )
 }
 
 /// The values on standard output, what is wrong on standard error.

@@ -1,40 +1,14 @@
 //! `dbus/*.xml` against the running service, member by member, and every property's value through the client crate.
 
+use crate::members::members;
 use crate::page;
 use crate::support::*;
 use mirrorkeeper_client::{Client, Value};
-use std::collections::{BTreeMap, BTreeSet};
-use zbus_xml::{Annotation, Arg, Interface, Node};
+use std::collections::BTreeSet;
+use zbus_xml::Node;
 
 /// Interfaces zbus adds to every object.
 const STANDARD: &str = "org.freedesktop.DBus.";
-
-/// Each member of an interface with everything a caller can depend on.
-fn members(interface: &Interface<'_>) -> BTreeMap<String, String> {
-    let notes = |notes: &[Annotation<'_>]| {
-        notes.iter().map(|note| format!(" [{}={}]", note.name(), note.value())).collect::<String>()
-    };
-    let args = |args: &[Arg<'_>]| {
-        let arg = |arg: &Arg<'_>| {
-            format!(" {:?} {}:{}{}", arg.direction(), arg.name().unwrap_or("?"), arg.ty(), notes(arg.annotations()))
-        };
-        args.iter().map(arg).collect::<String>()
-    };
-    let mut members = BTreeMap::new();
-    for property in interface.properties() {
-        let value = format!("{} {:?}{}", property.ty(), property.access(), notes(property.annotations()));
-        members.insert(format!("property {}", property.name()), value);
-    }
-    for method in interface.methods() {
-        members.insert(format!("method {}", method.name()), args(method.args()) + &notes(method.annotations()));
-    }
-    for signal in interface.signals() {
-        members.insert(format!("signal {}", signal.name()), args(signal.args()) + &notes(signal.annotations()));
-    }
-    let own: Vec<_> = interface.annotations().cloned().collect();
-    members.insert("interface".to_owned(), notes(&own));
-    members
-}
 
 #[tokio::test]
 async fn the_service_is_what_the_xml_files_say() {

@@ -11,6 +11,7 @@ mod flood;
 mod history;
 mod introspection;
 mod life;
+mod members;
 mod page;
 mod polkit;
 mod signals;
