@@ -87,7 +87,7 @@ impl Guest {
 
     /// The kernel's name of server `letter`'s disk, if it has one now.
     pub fn disk_of(&self, letter: char) -> Result<String> {
-        let text = self.sh(&format!("readlink -f /dev/disk/by-path/*linuxtest1lv-{letter}-lun-1"))?;
+        let text = self.sh(&format!("readlink -e /dev/disk/by-path/*linuxtest1lv-{letter}-lun-1"))?;
         text.trim().strip_prefix("/dev/").map(str::to_owned).context("no disk of that server")
     }
 }

@@ -23,6 +23,7 @@ mod protocol;
 mod qmp;
 mod reading;
 mod reboot;
+mod roles;
 mod run;
 mod scenarios;
 mod signals;

@@ -13,7 +13,7 @@ use crate::signals;
 use crate::stock::VOLUMES;
 use crate::wait::{Look, wait_until};
 
-/// A silent cut is noticed after NOP 5+5 and the replacement timeout; the rest is emulation.
+/// A silent cut is noticed and the leg given up within 8 s, a hang within 15 s; the rest is emulation.
 pub const LOSS_LIMIT: Duration = Duration::from_secs(90);
 
 /// From a server's return to redundancy: reconnecting (15 s), settling (10 s), heal, a check of 128 MiB, a full copy

@@ -21,9 +21,10 @@ pub fn good_one_first(stage: &mut Stage<'_>) -> Result<()> {
 pub fn stale_one_first(stage: &mut Stage<'_>) -> Result<()> {
     lose_both(stage)?;
     stage.step("b, the older, returns");
-    let disk = stage.guest().disk_of('b')?;
     Fault::Cut.undo(stage.guest(), Server::B)?;
     wait_until("the disk of b to run", HEAL_LIMIT, || {
+        // It was fenced, and comes back under another name.
+        let disk = stage.guest().disk_of('b')?;
         let state = stage.guest().sh(&format!("cat /sys/block/{disk}/device/state"))?;
         Ok(if state.trim() == "running" { Look::Done(()) } else { Look::NotYet(state) })
     })?;

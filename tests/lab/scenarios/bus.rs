@@ -26,12 +26,12 @@ pub fn answers_while_blocked(stage: &mut Stage<'_>) -> Result<()> {
         healthy = healthy.max(ask(stage)?);
     }
     let limit = LIMIT_MS.max(2 * healthy);
-    Fault::Cut.strike(stage.guest(), Server::B)?;
     let disk = stage.guest().disk_of('b')?;
+    Fault::Cut.strike(stage.guest(), Server::B)?;
     let start = Instant::now();
     let (mut longest, mut asked, mut blocked) = (0, 0, 0);
     loop {
-        let state = stage.guest().sh(&format!("cat /sys/block/{disk}/device/state"))?;
+        let state = stage.guest().sh(&format!("cat /sys/block/{disk}/device/state || echo fenced"))?;
         let took = ask(stage)?;
         longest = longest.max(took);
         asked += 1;

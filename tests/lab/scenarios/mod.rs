@@ -5,7 +5,9 @@
 
 mod boot;
 mod both;
+mod both_away;
 mod bus;
+mod congested;
 mod daemon;
 mod dmeventd;
 mod harness;
@@ -15,9 +17,11 @@ mod life;
 mod lio;
 mod power;
 mod probation;
+mod quick;
 mod returns;
 mod rollback;
 mod session;
+mod shared;
 mod split;
 mod swapped;
 
@@ -110,6 +114,26 @@ pub const SCENARIOS: &[Scenario] = &[
     // Probation.
     with_package("probation-reads", false, probation::serves_no_reads, "a leg on probation serves not one read"),
     with_package("probation-lost-again", false, probation::lost_again, "a leg on probation is lost again"),
+    // One leg fails fast and one waits.
+    with_package("quick-cut", true, quick::quick_cut, "the quick server dies silently: seconds, as promised"),
+    with_package("anchor-cut", true, quick::anchor_cut, "the anchor dies silently and is fenced"),
+    with_package("quick-hang", false, quick::quick_hang, "the quick server hangs; iSCSI's NOPs find it"),
+    with_package("anchor-hang", false, quick::anchor_hang, "the anchor hangs; NOPs find it, and it is fenced"),
+    with_package("tuned", false, quick::tuned, "both die, one after the other, with the shortest useful timeouts"),
+    with_package("daemon-dead", false, quick::daemon_dead, "the quick server dies while the daemon is dead"),
+    with_package("limits-return", false, quick::limits_return, "iscsid and the daemon restarted: limits are back"),
+    with_package("both-away", true, both_away::a_minute, "both servers are away for a minute: no write fails"),
+    with_package("a-then-b", false, both_away::a_then_b, "a is cut and a second later b; both return together"),
+    with_package("b-then-a", false, both_away::b_then_a, "b is cut and a second later a; both return together"),
+    with_package("congested", false, congested::link, "loss, delay, a pause and a saturated link cost no leg"),
+    with_package(
+        "anchor-in-probation",
+        false,
+        both_away::in_probation,
+        "the anchor dies while the other leg is on probation: it is waited for",
+    ),
+    with_package("shared-lun", false, shared::mounted, "another LUN of a session is mounted: it waits, unfenced"),
+    with_package("opposite-legs", false, shared::opposite, "another mirror has its legs the other way round"),
     // People, and the daemon itself.
     with_package("logout-login", false, session::logout_login, "target b logged out and in by hand: a new disk name"),
     with_package("iscsid-restart", false, session::iscsid_restart, "iscsid restarted: no leg lost, no alarm"),

@@ -66,7 +66,7 @@ fn go_on_probation(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// A crawling check gives the time that a large volume would give.
-fn hold_checks_back(guest: &Guest, back: bool) -> Result<()> {
+pub fn hold_checks_back(guest: &Guest, back: bool) -> Result<()> {
     let (min, max) = if back { (1, 1) } else { (1000, 200_000) };
     guest
         .sh(&format!(
