@@ -9,11 +9,12 @@ use crate::arbiter::{Arbiter, Refused, Slot};
 use crate::fence::Answers;
 use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
+use crate::lasting::Lasting;
 use crate::ledger::{Connection, Ledger, Mark, VERSION};
 use crate::limit::Throttles;
 use crate::name::Name;
 use crate::op::{LvRef, Op, OpResult};
-use crate::plan::{self, ProbeRun, Scrub, Situation};
+use crate::plan::{self, Plan, ProbeRun, Scrub, Situation};
 use crate::roles::{Ground, Roles};
 use crate::scrub::Checks;
 use crate::servers::{self, Servers};
@@ -75,6 +76,7 @@ pub struct Engine {
     pub(crate) asked_by: BTreeMap<TargetKey, (u32, Mono)>,
     pub(crate) stalls: Stalls,
     pub(crate) upkeep: Upkeep,
+    pub(crate) lasting: Lasting,
     pub(crate) jobs: Jobs,
     pub(crate) arbiter: Arbiter,
     pub(crate) snapshot: Snapshot,
@@ -181,6 +183,7 @@ impl Engine {
             asked_by: BTreeMap::new(),
             stalls: Stalls::default(),
             upkeep: Upkeep::default(),
+            lasting: Lasting::default(),
             jobs: Jobs::default(),
             arbiter: Arbiter::default(),
             snapshot: Snapshot::default(),
@@ -371,7 +374,9 @@ impl Engine {
                 wishes.extend(step);
                 continue;
             }
-            let plan = self.situation(now, |s| plan::plan(s, &vg));
+            let plan = self.plan_of(now, &vg);
+            let here: Vec<&Mirror> = self.mirrors.values().filter(|m| m.vg.uuid == vg).collect();
+            self.lasting.remember(&plan, &here);
             wishes.extend(plan.steps);
             holds.extend(plan.holds);
             for mirror in self.mirrors.values().filter(|m| m.vg.uuid == vg && m.unmanaged.is_none()) {
@@ -390,6 +395,18 @@ impl Engine {
             }
         }
         holds
+    }
+
+    /// What to do next in a VG, and what is held: also what was held before, unless enough is known now to end it.
+    pub(crate) fn plan_of(&self, now: Now, vg: &VgUuid) -> Plan {
+        let mut plan = self.situation(now, |s| plan::plan(s, vg));
+        let looks = plan.steps.iter().any(|(op, _)| matches!(op, Op::Probe { .. }));
+        let busy = self.arbiter.occupied(&Slot::Vg(vg.clone())).is_some();
+        if looks || busy || self.outdated || !self.world.reported {
+            let here: Vec<&Mirror> = self.mirrors.values().filter(|m| m.vg.uuid == *vg).collect();
+            self.lasting.complete(&mut plan, &here);
+        }
+        plan
     }
 
     /// Starts what may be started now; what may not says why in the holds. Returns whether an intention was noted that has

@@ -17,6 +17,7 @@ pub mod ids;
 pub mod incident;
 pub mod input;
 pub mod jobs;
+pub mod lasting;
 pub mod ledger;
 pub mod limit;
 mod link;

@@ -21,7 +21,8 @@ impl Engine {
 
     pub(crate) fn plan_heal(&self, now: Now, mirror: &LvUuid) -> Result<Reply, Refusal> {
         let found = self.managed(mirror)?;
-        let steps = self.situation(now, |s| forecast::steps(s, found, &plan::plan(s, &found.vg.uuid)));
+        let plan = self.plan_of(now, &found.vg.uuid);
+        let steps = self.situation(now, |s| forecast::steps(s, found, &plan));
         Ok(Reply::Plan(steps))
     }
 
@@ -36,7 +37,7 @@ impl Engine {
         if let Some(why) = self.saved.error() {
             return Err(Refusal::Held(format!("the ledger cannot be written: {why}")));
         }
-        let held = self.situation(now, |s| plan::plan(s, &vg)).resolvable;
+        let held = self.plan_of(now, &vg).resolvable;
         if !held.contains(mirror) {
             return Err(Refusal::NotHeld(format!("{name} has no hold that a choice between its legs would end")));
         }
@@ -59,6 +60,7 @@ impl Engine {
             self.ledger.mirrors.entry(mirror.lv.uuid.clone()).or_insert_with(|| crate::trust::record(mirror, now.wall));
         }
         for uuid in uuids {
+            self.lasting.end(&uuid);
             self.ledger.mirrors.get_mut(&uuid).into_iter().for_each(|record| resolve::choose(record, keep, now.wall));
         }
         self.arbiter.fresh_start();
@@ -86,7 +88,7 @@ impl Engine {
         let unknown = || Refusal::NoSuchObject(format!("no mirrors in a VG named {vg}"));
         let found = self.mirrors.values().find(|m| m.vg.name == vg).ok_or_else(unknown)?;
         let uuid = found.vg.uuid.clone();
-        if !self.situation(now, |s| plan::plan(s, &uuid)).resolvable.is_empty() {
+        if !self.plan_of(now, &uuid).resolvable.is_empty() {
             return Err(Refusal::Held(format!("a mirror in {vg} is held, and forgetting would wipe the evidence")));
         }
         self.ledger.vgs.entry(uuid).or_default().forgotten = true;

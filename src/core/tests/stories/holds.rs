@@ -2,7 +2,7 @@
 
 use crate::bench::Bench;
 use crate::bench::machine::{B, Content, LUN, Machine, uuid};
-use mirrorkeeper_core::input::{Command, Refusal};
+use mirrorkeeper_core::input::{Command, Refusal, Reply};
 use mirrorkeeper_core::observation::VgObs;
 use mirrorkeeper_core::words::{Hold, LegState, UnmanagedReason};
 
@@ -105,6 +105,22 @@ fn a_hold_is_told_once_and_its_end_too() {
     bench.machine.back(B);
     bench.run_until_redundant(200);
     assert!(bench.codes().contains(&E::Released));
+}
+
+#[test]
+fn a_hold_stays_while_lvm_is_asked_anew() {
+    let mut bench = back_changed(&["r1"], &[], |m| (m.raids[0].legs[B].events, m.raids[0].legs[B].failed) = (32, 1));
+    bench.run_until_held(120, "r1", Hold::SplitBrain);
+    bench.command(Command::Rescan).expect("looking is always allowed");
+    assert_eq!(bench.mirror("r1").hold, Some(Hold::SplitBrain), "{}", bench.story());
+    let plan = bench.command(Command::PlanHeal { mirror: Bench::uuid("r1") });
+    let Ok(Reply::Plan(steps)) = plan else { panic!("{plan:?}") };
+    assert!(steps.iter().all(|step| step.argv.is_empty()), "{steps:?}");
+    let keep = bench.mirror("r1").legs[0].pv.clone();
+    let keep = mirrorkeeper_core::ids::PvUuid::parse(&keep).expect("a PV UUID");
+    let reply = bench.command(Command::Resolve { mirror: Bench::uuid("r1"), keep, uid: 0 });
+    assert!(matches!(reply, Ok(Reply::Job(_))), "a choice may come at any moment: {reply:?}");
+    assert_eq!(bench.mirror("r1").hold, None, "decided");
 }
 
 #[test]
