@@ -10,6 +10,7 @@ use crate::link;
 use crate::observation::LegHealth;
 use crate::op::Op;
 use crate::plan::{Plan, ProbeRun, Situation};
+use crate::raid1;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust::{self, good_legs};
 use crate::witness::{self, Objection};
@@ -27,6 +28,10 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             plan.hold(mirror, Objection::new(Hold::Unreadable, "status", why.as_str()));
             continue;
         }
+        if let Some(objection) = mirror.legs.iter().find_map(|leg| raid1::serving_alone(s, mirror, record, leg)) {
+            plan.hold(mirror, objection);
+            continue;
+        }
         let step = takeover(s, mirror, plan).or_else(|| plan_one(s, mirror, record, plan));
         plan.propose(step);
     }
@@ -34,7 +39,7 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 
 /// One leg alone is in use, and the newest metadata names others: somebody else wrote it, and the next table made from it
 /// would copy its first leg over the one in use.
-fn rewritten(s: &Situation<'_>, mirror: &Mirror) -> Option<Objection> {
+pub fn rewritten(s: &Situation<'_>, mirror: &Mirror) -> Option<Objection> {
     let serves = |leg: &Leg| leg.health == Some(LegHealth::InSync);
     let other = mirror.legs.iter().any(|leg| leg.index.is_some() && !serves(leg));
     let single = s.reported && mirror.live == Live::Single;
@@ -204,15 +209,16 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
         leg.index.is_some() && known.is_some_and(|known| !copied(&known.trust))
     };
     let in_lv = mirror.legs.iter().filter(|leg| leg.index.is_some()).count();
-    if let Some(other) = mirror.legs.iter().find(doubted).filter(|_| in_lv > 1) {
-        return Err(Objection::new(Hold::Queued, "behind", other.pv.as_str()));
-    }
     if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror, &leg.pv)) {
         let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", source.as_str()));
     }
     if leg.missing {
         return s.restore_missing(mirror, &leg.pv).map(|(op, _)| op);
+    }
+    // Not before the flag is off: a leg in doubt is dropped first, and LVM drops none from a VG that lacks a PV.
+    if let Some(other) = mirror.legs.iter().find(doubted).filter(|_| in_lv > 1) {
+        return Err(Objection::new(Hold::Queued, "behind", other.pv.as_str()));
     }
     s.vg_complete(&mirror.vg.uuid)?;
     link::room(s, mirror)?;

@@ -248,7 +248,8 @@ impl Situation<'_> {
 
     /// Whether a returned PV may be touched now: up, settled, rescanned, of its old size, and LVM will not hang.
     /// Proposes the rescan if that is what is missing. `None` means wait; holds say why if it is more than that.
-    /// `at_once` waives settle time and rescan: a live leg in doubt serves reads until it is flagged.
+    /// `at_once` waives the settle time, and the rescan where the size is right: a live leg in doubt serves reads until it is
+    /// flagged.
     pub fn ready<'p>(
         &self,
         mirrors: &[&Mirror],
@@ -278,7 +279,9 @@ impl Situation<'_> {
         }
         if let Some((key, target)) = place.target.as_ref().and_then(|key| self.targets.all.get_key_value(key)) {
             // open-iscsi does not rescan: a LUN that came back smaller looks normal until then (`facts/lab.md` 5).
-            if !at_once && (target.rescanned.is_none() || target.rescanned != target.connection) {
+            let rescanned = target.rescanned.is_some() && target.rescanned == target.connection;
+            let other_size = size != 0 && place.size != size;
+            if !rescanned && (!at_once || other_size) {
                 let op = Op::Rescan { disk: place.disk.clone() };
                 plan.propose(Some((op, format!("{} came back; its size may have changed", place.name))));
                 return None;

@@ -6,6 +6,7 @@
 use crate::ids::PvUuid;
 use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
 use crate::link;
+use crate::mirror;
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
 use crate::plan::{Plan, ProbeRun, Situation};
@@ -44,6 +45,11 @@ enum Need {
 /// Plans the next step for suspect raid legs.
 pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     let raids = || mirrors.iter().copied().filter(|m| m.kind != Kind::Mirror && m.live != Live::Inactive);
+    for mirror in raids().filter(|m| m.live == Live::Single) {
+        if let Some(objection) = mirror::rewritten(s, mirror) {
+            plan.hold(mirror, objection);
+        }
+    }
     let pvs: BTreeSet<&PvUuid> = raids().flat_map(|m| m.legs.iter().map(|leg| &leg.pv)).collect();
     for pv in pvs {
         let cases: Vec<Case<'_>> = raids().filter_map(|mirror| case(s, mirror, pv)).collect();
@@ -207,7 +213,7 @@ fn unfit(s: &Situation<'_>, case: &Case<'_>) -> Option<Objection> {
                    `lvchange --maxrecoveryrate 1000000` on the volume, and with 0 afterwards";
         return Some(Objection::new(Hold::NeedsOperator, "reason", why).with("leg", case.leg.pv.as_str()));
     }
-    serving_alone(s, case)
+    serving_alone(s, case.mirror, case.record, case.leg)
 }
 
 /// After writes to the last leg have failed a resume revives nobody (`facts/lab.md` 4), and an identical table is only
@@ -220,26 +226,26 @@ fn needs_another_table(case: &Case<'_>) -> bool {
 }
 
 /// A leg that missed writes, or was not proven, is all that is in use, and one that may have what it lacks is not.
-fn serving_alone(s: &Situation<'_>, case: &Case<'_>) -> Option<Objection> {
+pub fn serving_alone(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> Option<Objection> {
     let in_use = |leg: &&Leg| leg.health == Some(LegHealth::InSync);
-    let serves = |leg: &Leg| case.record.legs.get(&leg.pv).is_some_and(|known| trust::may_serve(&known.trust));
-    if !in_use(&case.leg) || serves(case.leg) || case.mirror.legs.iter().filter(in_use).any(serves) {
+    let serves = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| trust::may_serve(&known.trust));
+    if !in_use(&leg) || serves(leg) || mirror.legs.iter().filter(in_use).any(serves) {
         return None;
     }
-    let better = case.mirror.legs.iter().find(|leg| !in_use(leg) && serves(leg))?;
+    let better = mirror.legs.iter().find(|leg| !in_use(leg) && serves(leg))?;
     // Both were written apart: said so, and with what the disks say, as soon as both can be read.
-    let superblocks = s.verdict(&case.mirror.vg.uuid).map(|probe| probe.superblocks(case.mirror));
-    if let (Some(superblocks), Some(own), Some(other)) = (superblocks, case.leg.index, better.index)
+    let superblocks = s.verdict(&mirror.vg.uuid).map(|probe| probe.superblocks(mirror));
+    if let (Some(superblocks), Some(own), Some(other)) = (superblocks, leg.index, better.index)
         && let Err(objection) = witness::apart(&superblocks, own, other)
     {
         return Some(objection);
     }
-    let (hold, why) = match (case.leg.write_mostly, better.up()) {
+    let (hold, why) = match (leg.write_mostly, better.up()) {
         (true, false) => (Hold::UnverifiedOnly, "the leg it was checked against is gone, and it was not proven yet"),
         (true, true) => (Hold::SplitBrain, "it served alone before it was proven, and the other leg is back"),
         (false, _) => (Hold::StaleLeg, "it missed writes, and is the only leg in use"),
     };
-    let objection = Objection::new(hold, "reason", why).with("leg", case.leg.pv.as_str());
+    let objection = Objection::new(hold, "reason", why).with("leg", leg.pv.as_str());
     Some(objection.with("newer", better.pv.as_str()))
 }
 

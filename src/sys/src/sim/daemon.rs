@@ -180,6 +180,7 @@ impl World {
         }
         self.note(|_| "# the daemon dies".to_owned());
         self.excuse_last_moments();
+        self.doubt_bounced();
         let d = &mut self.daemon;
         d.crash_at = None;
         d.writing.clear();

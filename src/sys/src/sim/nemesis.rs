@@ -211,6 +211,7 @@ impl World {
             let truth = self.volumes[volume].truth;
             let alone = truth.held_by(&self.luns[lun].cached.areas[n].blocks)
                 && !self.vgs[vg].luns.iter().any(|other| *other != lun && self.held_on(*other, volume, &truth));
+            let whole = truth.held_by(&self.luns[lun].cached.areas[n].blocks);
             let area = &mut self.luns[lun].cached.areas[n];
             area.blocks[block] = self.next_write;
             area.bitmap |= 1 << block;
@@ -222,7 +223,6 @@ impl World {
             let history = History::of(&area.blocks);
             // Who goes on with a leg that has everything loses nothing; and nobody who was asked to look away can tell it from
             // what this machine did at the end.
-            let whole = truth.held_by(&self.luns[lun].cached.areas[n].blocks);
             self.volumes[volume].unnoted |= whole || self.unwatched(volume);
             // Whoever went on with the newest leg went on with the one history there is.
             if alone {

@@ -106,6 +106,9 @@ pub fn run(seed: u64, trace: bool) -> Outcome {
             }
         }
     }
+    for volume in 0..world.volumes.len() {
+        world.note(|w| format!("= {}: {}", w.volumes[volume].names.full, w.told_end(volume)));
+    }
     outcome.outages = world.outages;
     outcome.steps = world.daemon.steps;
     outcome.seconds = world.now / SECOND - 1000;
@@ -133,6 +136,14 @@ impl World {
     /// A mirror as the daemon shows it.
     pub fn shown(&self, volume: usize) -> Option<&MirrorView> {
         self.daemon.snapshot()?.mirrors.get(self.volumes[volume].names.full.as_str())
+    }
+
+    /// The same in a line, for people.
+    fn told_end(&self, volume: usize) -> String {
+        let Some(shown) = self.shown(volume) else { return "not shown".to_owned() };
+        let legs = shown.legs.iter().map(|leg| format!(" {} {} {:?}", &leg.pv[..6], leg.state, leg.details));
+        let hold = shown.hold.map(|hold| format!(", held {hold} {:?}", shown.hold_details)).unwrap_or_default();
+        format!("{}{hold};{}", shown.state, legs.collect::<String>())
     }
 
     /// Whether a volume is shown as redundant, or held with evidence.
@@ -216,8 +227,7 @@ impl World {
                 let vg = self.vgs[self.volumes[volume].vg].volumes.iter();
                 let unused = hold == Some(Hold::VgIncomplete) && vg.copied().any(|v| self.volumes[v].reshaped);
                 // Its disk cannot be kept out while another volume uses it.
-                let v = &self.volumes[volume];
-                let shared = v.resolving.is_some() && hold == Some(Hold::UnmanagedUser);
+                let shared = hold == Some(Hold::UnmanagedUser);
                 if !self.excused(volume) && !unused && !shared {
                     self.violate(format!(
                         "{name}: ends {state} held {hold:?} {details:?} without a reason known to the model"

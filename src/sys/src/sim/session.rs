@@ -317,7 +317,21 @@ impl World {
         if let Some(tmo) = session.tmo {
             self.queue.at(now + u64::from(tmo) * SECOND, Happening::Expire { sid, since: now });
         }
+        if !self.daemon.alive() {
+            self.doubt_bounced();
+        }
         self.poke();
         self.paths_changed(Actor::Nature);
+    }
+
+    /// Who did not see iscsid restart cannot know that a session is away for its sake alone.
+    pub fn doubt_bounced(&mut self) {
+        let taking_over = self.iscsid.is_some_and(|iscsid| self.now < iscsid.start + BOUNCE);
+        for server in 0..self.sessions.len() {
+            let away = |s: &Session| s.bounced && s.state != State::LoggedIn;
+            if self.sessions[server].as_ref().is_some_and(|s| taking_over || away(s)) {
+                self.doubt_server(server);
+            }
+        }
     }
 }
