@@ -82,6 +82,10 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
             return s.probe(&mirror.vg.uuid).is_none().then(|| look("held; look again")).flatten();
         }
     };
+    if let Some(objection) = disowned(&chosen, probe) {
+        plan.hold(mirror, objection);
+        return None;
+    }
     let (vg, lv) = (mirror.vg.clone(), mirror.lv.clone());
     let in_lv = |leg: &&Leg| leg.index.is_some();
     let absent = mirror.legs.iter().filter(in_lv).find(|leg| !leg.up() || leg.missing);
@@ -96,6 +100,15 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
         (Kind::Mirror, Some(leg)) => Some((Op::DropDeadLeg { vg, lv }, format!("{} is not there, and {why}", leg.pv))),
         _ => Some((Op::Activate { vg, lv, degraded: absent.is_some() }, why)),
     }
+}
+
+/// All legs to activate on are called missing by the newest metadata: somebody else wrote it, and went on without them.
+fn disowned(chosen: &[&PvUuid], probe: &ProbeRun) -> Option<Objection> {
+    let texts = probe.texts();
+    let newest = texts.values().max_by_key(|text| text.seqno)?;
+    let first = chosen.first().filter(|_| chosen.iter().all(|pv| newest.missing.contains(*pv)))?;
+    let why = "the newest metadata calls missing what was in sync at the end";
+    Some(Objection::new(Hold::SplitBrain, "reason", why).with("leg", first.as_str()).with("vg-seqno", newest.seqno))
 }
 
 /// Makes a disk fail its I/O while a mirror is activated without it, unless anything else in use lies on it.
@@ -137,6 +150,7 @@ fn choose<'a>(
     let in_lv = || mirror.legs.iter().filter(|leg| leg.index.is_some());
     let here: Vec<&Leg> = in_lv().filter(|leg| leg.up()).collect();
     let complete = in_lv().all(|leg| there(record, leg));
+    let all_here = record.legs.keys().all(|pv| mirror.leg(pv).is_some_and(|leg| there(record, leg)));
     let nobody = || Objection::new(Hold::NoHistory, "reason", "none of its legs is there");
     let first = here.first().ok_or_else(nobody)?;
     if record.unseen && !complete {
@@ -150,7 +164,8 @@ fn choose<'a>(
     let mut good = Vec::new();
     let mut objection = None;
     for leg in &here {
-        match credible(s, mirror, record, leg, probe) {
+        let credible = credible(s, mirror, record, leg, probe);
+        match credible.and_then(|()| if all_here { Ok(()) } else { in_its_place(record, leg) }) {
             Ok(()) => good.push(&leg.pv),
             // Nobody is known to be newer; without having read them all one would be chosen blindly.
             Err(found) if found.hold == Hold::Unreadable && !trusted(record, leg) && believed(mirror, record, leg) => {
@@ -179,6 +194,21 @@ fn choose<'a>(
             .with("survivor-vg-seqno", newest.unwrap_or(0)));
     }
     Ok((good, suspects))
+}
+
+/// Whether a leg is behind the target that it was behind before. A copy of its LUN elsewhere looks the same in all else, and
+/// the leg itself may still come.
+fn in_its_place(record: &MirrorRecord, leg: &Leg) -> Result<(), Objection> {
+    let before = record.legs.get(&leg.pv).and_then(|known| known.target.as_ref());
+    let here = leg.place.as_ref().and_then(|place| place.target.as_ref());
+    let Some((before, here)) = before.zip(here) else { return Ok(()) };
+    // Addresses change, and names have no comma.
+    if before.split(',').next() == Some(here.iqn.as_str()) {
+        return Ok(());
+    }
+    let why = "it stands behind another target than before: a copy of its LUN would look the same";
+    let objection = Objection::new(Hold::NoHistory, "reason", why).with("leg", leg.pv.as_str());
+    Err(objection.with("target", here.name.as_str()).with("target-expected", before.as_str()))
 }
 
 /// Of legs that are believed alike, one that another went on without is not.

@@ -4,7 +4,7 @@
 
 use crate::ids::LvUuid;
 use crate::plan::Plan;
-use crate::topology::Mirror;
+use crate::topology::{Live, Mirror};
 use crate::witness::Objection;
 use crate::words::Hold;
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ struct Held {
     objections: Vec<Objection>,
     /// A choice between its legs would end one of them.
     resolvable: bool,
+    /// It was in use: whoever takes it into use, or out of it, makes it another case.
+    active: bool,
 }
 
 /// Whether a hold is about what was found, rather than about the moment.
@@ -25,12 +27,17 @@ fn lasts(hold: Hold) -> bool {
     hold >= Hold::Unreadable && hold != Hold::LedgerUnwritable
 }
 
+fn active(mirror: &Mirror) -> bool {
+    mirror.live != Live::Inactive
+}
+
 impl Lasting {
     /// Adds to a plan that was not made in full knowledge what was held before.
     pub fn complete(&self, plan: &mut Plan, mirrors: &[&Mirror]) {
         for mirror in mirrors {
             let found = plan.holds.get(&mirror.lv.uuid).into_iter().flatten().any(|objection| lasts(objection.hold));
-            let Some(before) = self.0.get(&mirror.lv.uuid).filter(|_| !found) else { continue };
+            let before = self.0.get(&mirror.lv.uuid).filter(|held| !found && held.active == active(mirror));
+            let Some(before) = before else { continue };
             for objection in &before.objections {
                 plan.hold_with(mirror, objection.clone());
             }
@@ -49,7 +56,8 @@ impl Lasting {
             if objections.is_empty() {
                 self.0.remove(lv);
             } else {
-                self.0.insert(lv.clone(), Held { objections, resolvable: plan.resolvable.contains(lv) });
+                let resolvable = plan.resolvable.contains(lv);
+                self.0.insert(lv.clone(), Held { objections, resolvable, active: active(mirror) });
             }
         }
     }

@@ -117,9 +117,11 @@ fn copy_anew(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> Step 
         return Ok(Some((op, "a reboot before the copy must not merge the legs".to_owned())));
     }
     let legs = mirror.legs.iter().filter(|leg| record.kept.as_ref() != Some(&leg.pv));
-    let returned = |leg: &&Leg| leg.up();
+    let mut returned: Vec<&Leg> = legs.filter(|leg| leg.up()).collect();
+    // Each command loads a table over all that are left, which revives a failed one and may copy from it: those go first.
+    returned.sort_by_key(|leg| leg.health == Some(LegHealth::InSync));
     let in_lv = u32::try_from(mirror.legs.iter().filter(|leg| leg.index.is_some()).count()).unwrap_or(u32::MAX);
-    for leg in legs.filter(returned) {
+    for leg in returned {
         let Some(known) = record.legs.get(&leg.pv) else { continue };
         let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
         match leg.index {

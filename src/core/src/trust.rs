@@ -9,7 +9,7 @@ use crate::ledger::{
     TargetRecord, Trust,
 };
 use crate::name::Name;
-use crate::observation::{LegHealth, VgObs};
+use crate::observation::{LegHealth, SyncAction, VgObs};
 use crate::op::{LogKind, stamp_of};
 use crate::resolve;
 use crate::settings::{Settings, Verify};
@@ -108,14 +108,15 @@ fn adopt(mirror: &Mirror, evidence: Evidence<'_>) -> Option<MirrorRecord> {
 /// What is to be remembered of a mirror seen for the first time.
 pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
     let in_sync = |leg: &Leg| leg.health == Some(LegHealth::InSync);
+    let flagged = mirror.legs.iter().any(|leg| leg.write_mostly);
     let legs = mirror.legs.iter().map(|leg| {
         let mut record = trusted(leg);
         // Being brought up to date by a copy that nobody saw begin; where all are, it is the first one.
         let catching_up = leg.health == Some(LegHealth::Syncing) && mirror.legs.iter().any(in_sync);
         if failed(leg) {
             record.trust = suspect(Cause::FoundFailed, at);
-        } else if catching_up || leg.write_mostly {
-            // Ours or the administrator's, nobody knows: compared first, and the flag is left alone.
+        } else if catching_up || flagged {
+            // Ours or the administrator's, nobody knows, nor which leg was in doubt: compared first, and the flag is left alone.
             record.trust = suspect(Cause::SessionDown, at);
         }
         (leg.pv.clone(), record)
@@ -251,12 +252,16 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         .filter(|leg| leg.up() && record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
         .map(|leg| &leg.pv)
         .collect();
+    let recovering = matches!(&mirror.live, Live::Raid(status) if status.action == SyncAction::Recover);
+    let unseen_copy = recovering && !evidence.watched.contains(&mirror.lv.uuid) && alive().next().is_some();
     let log = record.log;
     let mut outlived = false;
     for (pv, known) in &mut record.legs {
         let Some(leg) = mirror.leg(pv) else { continue };
         let dropped = leg.index.is_none() && mirror.reported && evidence.reported;
         let lost = failed(leg) || dropped;
+        // A copy onto it that nobody saw begin: another leg went on without it.
+        let passed_unseen = unseen_copy && leg.health == Some(LegHealth::Syncing);
         let broke = connection_broke(known, leg, evidence.broken);
         // Where only a leg that missed writes itself is in use, the one that is not in use is the newer.
         let noted = events_noted(known, event_nr);
@@ -265,14 +270,18 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         // It lacks what is written from now on, and must not be activated alone without a word.
         outlived |= lost && !passed_by && !nobody && known.trust == Trust::Trusted;
         match &mut known.trust {
-            Trust::Trusted if lost && passed_by => accuse(known, Cause::Lost, event_nr, seqno, evidence.at),
+            Trust::Trusted if passed_unseen || lost && passed_by => {
+                accuse(known, Cause::Lost, event_nr, seqno, evidence.at)
+            }
             // Not in use while only worse legs are: it missed writes of theirs, but nothing that matters more.
+            // Whatever the chosen one lacks now, nobody has: the others were given up for it.
+            Trust::Trusted if record.kept.as_ref() == Some(pv) => {}
             Trust::Trusted if broke && (passed_by || nobody || !lost) => {
                 accuse(known, Cause::SessionDown, event_nr, seqno, evidence.at)
             }
             Trust::Trusted => {}
             Trust::Suspect { cause, stage, loss, .. } => {
-                if lost && passed_by && *cause == Cause::SessionDown {
+                if (lost && passed_by || passed_unseen) && *cause == Cause::SessionDown {
                     *cause = Cause::Lost;
                 }
                 // Whatever was verified or proven before it went away again has to be so anew.

@@ -54,6 +54,8 @@ impl Watch {
     /// Remembers what mirrors are like now. To be called after they were judged.
     pub fn remember(&mut self, mirrors: &BTreeMap<LvUuid, Mirror>) {
         self.whole.extend(self.steady_once.iter().cloned());
+        // Nobody judges what is left alone.
+        self.whole.retain(|uuid| mirrors.get(uuid).is_some_and(|mirror| mirror.unmanaged.is_none()));
         self.events = mirrors.iter().map(|(uuid, mirror)| (uuid.clone(), mirror.event_nr)).collect();
     }
 }

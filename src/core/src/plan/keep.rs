@@ -91,6 +91,16 @@ pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String
     if let Some((m, _)) = legs().find(|(m, leg)| known(m, leg).is_some() && up(leg) && unnoted(m, leg)) {
         return Some((s.probe_op(vg), format!("{} had a sync action; note its superblocks", m.name)));
     }
+    // Noted anew since the copy at its activation: until then nothing proves that its server lived on.
+    let unnoted_key = |m: &Mirror, leg: &Leg| {
+        let key = continuity::key(s.machine_id, &leg.pv);
+        let ours = s.looks.registrations.get(&leg.pv).and_then(|found| continuity::ours(found, key));
+        let trusted = |known: &LegRecord| known.trust == Trust::Trusted && known.registered.is_none();
+        m.kind == Kind::Mirror && ours.is_some() && known(m, leg).is_some_and(trusted)
+    };
+    if let Some((m, _)) = legs().find(|(m, leg)| m.live != Live::Inactive && up(leg) && unnoted_key(m, leg)) {
+        return Some((s.probe_op(vg), format!("{} was activated; note its keys", m.name)));
+    }
     let seqno = s.vgs.get(&vg.uuid).map(|vg| vg.seqno);
     let read = s.probes.get(&vg.uuid).and_then(|probe| probe.texts().values().map(|text| text.seqno).max());
     let unflagged = |m: &Mirror, leg: &Leg| match known(m, leg).map(|known| &known.trust) {

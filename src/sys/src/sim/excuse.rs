@@ -19,6 +19,9 @@ const BOTH: u64 = 300 * SECOND;
 /// By when a lost leg is flagged: settle and back-off times of what goes first, and room.
 pub const FLAGGED: u64 = 120 * SECOND;
 
+/// By when the keys of a mirror that was activated are noted anew: a report and a look.
+const NOTED: u64 = 20 * SECOND;
+
 /// Losses that belong to one story: a server that reboots slowly is back within that.
 const STORY: u64 = 30 * SECOND;
 
@@ -37,6 +40,11 @@ impl World {
             for n in 0..self.vgs[vg].volumes.len() {
                 let volume = self.vgs[vg].volumes[n];
                 self.volumes[volume].unnoted |= unwatched;
+                // A mirror that is activated is copied, and its keys are noted anew afterwards.
+                let v = &self.volumes[volume];
+                if v.kind == Kind::Mirror && self.now < v.activated_at + NOTED {
+                    self.doubt_leg(volume, self.luns[lun].pv);
+                }
             }
             if !provable {
                 self.doubt_lun(lun);
@@ -65,19 +73,22 @@ impl World {
     /// Nobody can prove any more that a LUN has all it acknowledged.
     pub fn doubt_lun(&mut self, lun: usize) {
         let (vg, pv) = (self.luns[lun].vg, self.luns[lun].pv);
-        let all = (1_u32 << self.vgs[vg].luns.len()) - 1;
         for n in 0..self.vgs[vg].volumes.len() {
-            let volume = self.vgs[vg].volumes[n];
-            let redundant = self.shown(volume).is_some_and(|m| m.state == super::schedule::REDUNDANT);
-            let v = &mut self.volumes[volume];
-            if redundant && self.now > v.doubted_at + STORY {
-                v.doubted = 0;
-            }
-            (v.doubted, v.doubted_at) = (v.doubted | 1 << pv, self.now);
-            if v.doubted == all && !v.excused {
-                v.excused = true;
-                self.note(|w| format!("  {}: every leg is in doubt", w.volumes[volume].names.full));
-            }
+            self.doubt_leg(self.vgs[vg].volumes[n], pv);
+        }
+    }
+
+    fn doubt_leg(&mut self, volume: usize, pv: usize) {
+        let all = (1_u32 << self.vgs[self.volumes[volume].vg].luns.len()) - 1;
+        let redundant = self.shown(volume).is_some_and(|m| m.state == super::schedule::REDUNDANT);
+        let v = &mut self.volumes[volume];
+        if redundant && self.now > v.doubted_at + STORY {
+            v.doubted = 0;
+        }
+        (v.doubted, v.doubted_at) = (v.doubted | 1 << pv, self.now);
+        if v.doubted == all && !v.excused {
+            v.excused = true;
+            self.note(|w| format!("  {}: every leg is in doubt", w.volumes[volume].names.full));
         }
     }
 
@@ -116,6 +127,13 @@ impl World {
             let luns = &self.vgs[self.volumes[volume].vg].luns;
             self.volumes[volume].excused |= luns.iter().any(|lun| self.luns[*lun].server == server);
         }
+    }
+
+    /// Reads come from legs that cannot prove to have everything: where the others differ from them a person has to choose.
+    pub fn unproven(&self, volume: usize) -> bool {
+        let v = &self.volumes[volume];
+        let read = v.alive().filter(|leg| !v.legs[*leg].flag).fold(0, |mask, leg| mask | 1 << v.legs[leg].pv);
+        read != 0 && self.all_in_doubt(volume, read)
     }
 
     /// One held volume holds all on its PV.

@@ -258,6 +258,7 @@ impl World {
             Kind::Linear => v.live = Live::Linear,
         }
         self.volumes[volume].open = true;
+        self.volumes[volume].activated_at = self.now;
         self.note(|w| format!("  {}: activated", w.volumes[volume].names.full));
         self.blend(volume);
         self.reconcile(volume, actor);

@@ -206,6 +206,10 @@ impl World {
         let rise = self.rng.between(2, 8);
         for n in 0..self.vgs[vg].volumes.len() {
             let volume = self.vgs[vg].volumes[n];
+            let text = self.luns[lun].cached.text.as_ref();
+            if !text.is_some_and(|text| text.lvs[n].legs.contains(&pv)) {
+                continue;
+            }
             let block = self.rng.index(BLOCKS);
             self.next_write += 1;
             let truth = self.volumes[volume].truth;

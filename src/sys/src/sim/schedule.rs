@@ -228,7 +228,9 @@ impl World {
                 let unused = hold == Some(Hold::VgIncomplete) && vg.copied().any(|v| self.volumes[v].reshaped);
                 // Its disk cannot be kept out while another volume uses it.
                 let shared = hold == Some(Hold::UnmanagedUser);
-                if !self.excused(volume) && !unused && !shared {
+                let neighbours = || self.vgs[self.volumes[volume].vg].volumes.iter();
+                let unproven = hold == Some(Hold::NoHistory) && neighbours().any(|v| self.unproven(*v));
+                if !self.excused(volume) && !unused && !shared && !unproven {
                     self.violate(format!(
                         "{name}: ends {state} held {hold:?} {details:?} without a reason known to the model"
                     ));

@@ -53,6 +53,8 @@ pub struct Disk {
     pub sectors: u64,
     /// PV that udev has linked to it.
     pub link: Option<usize>,
+    /// LUN whose WWID the kernel read when it logged in last.
+    pub wwid_of: usize,
 }
 
 /// A session with one server.
@@ -163,11 +165,16 @@ impl World {
         let lost = |s: &&mut Session| s.sid == sid && s.state == State::Failed && s.since == since;
         let Some(session) = self.sessions.iter_mut().flatten().find(lost) else { return };
         session.state = State::Free;
+        let bounced = session.bounced;
         for disk in session.disks.iter_mut().filter(|disk| disk.state == Scsi::Blocked) {
             disk.state = Scsi::TransportOffline;
         }
         self.note(|_| format!("  session {sid} gives up"));
         self.poke();
+        if bounced {
+            // No restart of iscsid excuses the loss of a leg.
+            self.doubt_bounced();
+        }
         self.paths_changed(Actor::Nature);
     }
 
@@ -205,6 +212,7 @@ impl World {
             // udev drops its link as soon as it sees that the PV is not there; that it is there again it has to be told.
             let label = self.luns[disk.lun].cached.label;
             disk.link = disk.link.filter(|pv| label == Label::Pv(*pv));
+            disk.wwid_of = self.luns[disk.lun].wwid_of.unwrap_or(disk.lun);
         }
         self.note(|_| format!("  session {sid} with server {server} is back"));
         if unexcused {
@@ -234,7 +242,8 @@ impl World {
                 };
                 let size = self.luns[lun].cached.size;
                 let name = super::view::disk_name(id).into();
-                disks.push(Disk { id, name, lun, state: Scsi::Running, size, sectors: 0, link });
+                let wwid_of = self.luns[lun].wwid_of.unwrap_or(lun);
+                disks.push(Disk { id, name, lun, state: Scsi::Running, size, sectors: 0, link, wwid_of });
             }
         }
         let session = Session {

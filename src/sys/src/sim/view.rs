@@ -89,7 +89,7 @@ impl World {
                 Scsi::Offline => ScsiState::Offline,
             },
             size: d.size,
-            wwid: self.wwids[self.luns[d.lun].wwid_of.unwrap_or(d.lun)].clone(),
+            wwid: self.wwids[d.wwid_of].clone(),
             sectors_written: d.sectors,
             partitions: Vec::new(),
             write_cache: self.write_cache.clone(),

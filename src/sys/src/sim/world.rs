@@ -481,6 +481,7 @@ fn volume(vg: usize, lv: usize, group: &Vg, name: &str, kind: Kind) -> Volume {
         doubted_at: 0,
         unnoted: false,
         died_at: None,
+        activated_at: 0,
         away: Vec::new(),
         forgotten: false,
         reshaped: false,
