@@ -78,6 +78,16 @@ impl LvmUuid {
         bare
     }
 
+    /// What follows after the 32 characters without dashes, in a text that begins with them.
+    pub fn strip_from<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let (mut rest, mut begun) = (text, 0);
+        for end in DASHES.into_iter().chain([PRINTED]) {
+            rest = rest.strip_prefix(self.0.get(begun..end)?)?;
+            begun = end + 1;
+        }
+        Some(rest)
+    }
+
     /// They are random: the first characters nearly always tell two apart.
     fn head(&self) -> u64 {
         self.0.first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
@@ -247,6 +257,9 @@ mod tests {
         let printed = LvmUuid::parse("pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n").unwrap();
         assert_eq!(LvmUuid::parse("pDpQc6octx75S36nXaIx8TbW8b67gg1n").unwrap(), printed);
         assert_eq!(printed.compact(), "pDpQc6octx75S36nXaIx8TbW8b67gg1n");
+        assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1n-real"), Some(&b"-real"[..]));
+        assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1m-real"), None);
+        assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1"), None);
         for bad in ["", "abc", "pDpQc6-octx-75S3-6nXa-Ix8T-bW8b67-gg1n", "pDpQc6octx75S36nXaIx8TbW8b67gg1/"] {
             assert!(LvmUuid::parse(bad).is_err(), "{bad}");
         }

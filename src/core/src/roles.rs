@@ -31,6 +31,13 @@ pub struct Ground<'a> {
     pub reported: bool,
 }
 
+/// A managed mirror in use, and the sessions of its legs beyond doubt.
+struct InUse<'a> {
+    mirror: &'a Mirror,
+    record: &'a MirrorRecord,
+    good: BTreeSet<&'a TargetKey>,
+}
+
 /// Role of every session.
 pub type Roles = BTreeMap<TargetKey, TimeoutReason>;
 
@@ -46,6 +53,12 @@ impl<'a> Ground<'a> {
         let managed = self.mirrors.values().filter(|m| m.unmanaged.is_none() && m.live != Live::Inactive);
         let recorded = managed.filter_map(move |m| Some((m, self.ledger.mirrors.get(&m.lv.uuid)?)));
         recorded.filter(|(_, record)| record.legs.len() > 1)
+    }
+
+    fn in_use(self) -> Vec<InUse<'a>> {
+        self.active()
+            .map(|(mirror, record)| InUse { mirror, record, good: self.good_sessions(mirror, record) })
+            .collect()
     }
 
     /// Whether a session has been seen to wait long enough: read back from the kernel, not only asked for.
@@ -70,18 +83,18 @@ pub fn session(leg: &Leg) -> Option<&TargetKey> {
 /// The role of every session.
 pub fn roles(ground: Ground<'_>) -> Roles {
     let mut roles: Roles = ground.targets.all.keys().map(|key| (key.clone(), TimeoutReason::Unmanaged)).collect();
-    for (key, role) in bound_to_wait(ground) {
+    let (active, carrying) = (ground.in_use(), with_legs(ground));
+    for (key, role) in bound_to_wait(ground, &active, &carrying) {
         let entry = roles.entry(key).or_insert(role);
         *entry = graver(*entry, role);
     }
     let quick = ground.settings.quick_timeout > 0;
     if quick {
-        let anchors = anchors(ground, &roles);
+        let anchors = anchors(ground, &active, &roles);
         roles.extend(anchors.into_iter().map(|key| (key, TimeoutReason::Anchor)));
     }
     // Whoever has not to wait may be quick, as far as another leg of every mirror on it waits.
-    for (mirror, record) in ground.active().filter(|_| quick) {
-        let good = ground.good_sessions(mirror, record);
+    for InUse { mirror, good, .. } in active.iter().filter(|_| quick) {
         for key in mirror.legs.iter().filter_map(session) {
             if roles.get(key).is_some_and(|role| waits(*role)) {
                 continue;
@@ -92,8 +105,8 @@ pub fn roles(ground: Ground<'_>) -> Roles {
             *entry = graver(*entry, role);
         }
     }
-    for key in with_legs(ground) {
-        let entry = roles.entry(key).or_insert(TimeoutReason::Configured);
+    for key in carrying {
+        let entry = roles.entry(key.clone()).or_insert(TimeoutReason::Configured);
         *entry = graver(*entry, TimeoutReason::Configured);
     }
     for (key, role) in &mut roles {
@@ -105,12 +118,15 @@ pub fn roles(ground: Ground<'_>) -> Roles {
 }
 
 /// Sessions that have to wait whatever the others do: last good copies, sources, partners of a probation, shared disks.
-fn bound_to_wait(ground: Ground<'_>) -> Vec<(TargetKey, TimeoutReason)> {
+fn bound_to_wait(
+    ground: Ground<'_>,
+    active: &[InUse<'_>],
+    carrying: &BTreeSet<&TargetKey>,
+) -> Vec<(TargetKey, TimeoutReason)> {
     let mut bound = Vec::new();
-    for (mirror, record) in ground.active() {
+    for InUse { mirror, record, good } in active {
         let multipath = mirror.legs.iter().filter(|leg| leg.place.as_ref().is_some_and(|place| place.multipath));
         bound.extend(multipath.filter_map(|leg| Some((session(leg)?.clone(), TimeoutReason::Multipath))));
-        let good = ground.good_sessions(mirror, record);
         let doubted = |leg: &&Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust != Trust::Trusted);
         let mut in_doubt = mirror.legs.iter().filter(|leg| leg.index.is_some()).filter(doubted);
         let role = if copying(mirror) || record.kept.is_some() {
@@ -127,11 +143,14 @@ fn bound_to_wait(ground: Ground<'_>) -> Vec<(TargetKey, TimeoutReason)> {
         // With no proven leg left, whatever still serves is the last copy there is; and a copy may come from any that serves.
         let serving = mirror.legs.iter().filter(|leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync));
         let all = good.is_empty() || role == TimeoutReason::Resyncing;
-        let last: BTreeSet<&TargetKey> = if all { serving.filter_map(session).collect() } else { good };
-        bound.extend(last.into_iter().map(|key| (key.clone(), role)));
+        if all {
+            bound.extend(serving.filter_map(session).map(|key| (key.clone(), role)));
+        } else {
+            bound.extend(good.iter().map(|key| ((*key).clone(), role)));
+        }
     }
-    let shared = with_legs(ground).into_iter().filter(|key| shared(ground, key));
-    bound.extend(shared.map(|key| (key, TimeoutReason::Shared)));
+    let shared = carrying.iter().filter(|key| shared(ground, key));
+    bound.extend(shared.map(|key| ((*key).clone(), TimeoutReason::Shared)));
     bound
 }
 
@@ -149,7 +168,7 @@ fn copying(mirror: &Mirror) -> bool {
 
 /// One anchor for each mirror that has none yet, on as few sessions as possible; of equals the one with the highest leg
 /// indexes, since md's `repair` copies from the lowest leg and so may be used when an anchor comes back.
-fn anchors(ground: Ground<'_>, roles: &Roles) -> BTreeSet<TargetKey> {
+fn anchors(ground: Ground<'_>, active: &[InUse<'_>], roles: &Roles) -> BTreeSet<TargetKey> {
     let has_one = |good: &BTreeSet<&TargetKey>| good.iter().any(|key| roles.get(*key).is_some_and(|role| waits(*role)));
     let fit = |key: &TargetKey| {
         let multipath = roles.get(key) == Some(&TimeoutReason::Multipath);
@@ -157,9 +176,8 @@ fn anchors(ground: Ground<'_>, roles: &Roles) -> BTreeSet<TargetKey> {
         !multipath && !short
     };
     let mut open: Vec<BTreeMap<&TargetKey, usize>> = Vec::new();
-    for (mirror, record) in ground.active() {
-        let good = ground.good_sessions(mirror, record);
-        if !has_one(&good) {
+    for InUse { mirror, good, .. } in active {
+        if !has_one(good) {
             let legs = mirror.legs.iter().filter_map(|leg| Some((session(leg)?, leg.index?)));
             open.push(legs.filter(|(key, _)| good.contains(key) && fit(key)).collect());
         }
@@ -178,9 +196,9 @@ fn anchors(ground: Ground<'_>, roles: &Roles) -> BTreeSet<TargetKey> {
 }
 
 /// Sessions with a leg of a managed mirror.
-fn with_legs(ground: Ground<'_>) -> BTreeSet<TargetKey> {
+fn with_legs(ground: Ground<'_>) -> BTreeSet<&TargetKey> {
     let managed = ground.mirrors.values().filter(|m| m.unmanaged.is_none());
-    managed.flat_map(|m| &m.legs).filter_map(session).cloned().collect()
+    managed.flat_map(|m| &m.legs).filter_map(session).collect()
 }
 
 /// Whether anything but managed mirrors uses a disk of a session: a mount, swap, another volume.
@@ -194,12 +212,7 @@ fn strangers(ground: Ground<'_>, disk: &DiskObs) -> bool {
     let on = |dm: &DmObs| dm.deps.iter().any(|dev| *dev == disk.dev || disk.partitions.iter().any(|(_, p)| p == dev));
     // Parts of a mirror carry the uuid of an LV of their own, so they are known by who lies on them. One that was left with
     // a single leg on purpose is a volume like any other.
-    let mirror = |dm: &DmObs| {
-        ground
-            .active()
-            .map(|(mirror, _)| mirror)
-            .any(|m| dm.uuid.starts_with(&format!("LVM-{}{}", m.vg.uuid.compact(), m.lv.uuid.compact())))
-    };
+    let mirror = |dm: &DmObs| ground.active().any(|(m, _)| dm.suffix(&m.vg.uuid, &m.lv.uuid).is_some());
     ground.kernel.dm.iter().filter(|dm| on(dm) && !mirror(dm)).any(|dm| {
         let above: Vec<&DmObs> = ground.kernel.dm.iter().filter(|upper| upper.deps.contains(&dm.dev)).collect();
         above.is_empty() && dm.open_count > 0 || above.into_iter().any(|upper| !mirror(upper))

@@ -14,7 +14,7 @@ use crate::observation::{
 };
 use crate::op::{LogKind, LvRef, VgRef};
 use crate::words::UnmanagedReason;
-use parts::{LegLayout, dm_uuid, health, is_write_mostly, kind_of, layout, live, unmanaged};
+use parts::{LegLayout, health, is_write_mostly, kind_of, layout, live, unmanaged};
 use std::collections::BTreeMap;
 
 /// Where a PV is now.
@@ -193,8 +193,7 @@ struct Join<'a> {
 impl<'a> Join<'a> {
     // A search costs less than an index that is thrown away after some dozen look-ups.
     fn device(&self, vg: &VgUuid, lv: &LvUuid) -> Option<&'a DmObs> {
-        let uuid = dm_uuid(vg, lv);
-        self.kernel.dm.iter().rev().find(|d| d.uuid == *uuid)
+        self.kernel.dm.iter().rev().find(|d| d.is(vg, lv))
     }
 
     fn device_at(&self, dev: DevNo) -> Option<&'a DmObs> {

@@ -56,7 +56,7 @@ impl World {
             .filter(|vg| vg.pvs.iter().all(|pv| self.kernel.pv_links.contains_key(&pv.uuid)))
             // An offline disk keeps its link and its session, and LVM does not show what is on it.
             .filter(|_| self.kernel.sessions.iter().flat_map(|s| &s.disks).all(|d| d.state == ScsiState::Running))
-            .filter(|vg| !self.kernel.dm.iter().any(|dm| dm.uuid.starts_with(&format!("LVM-{}", vg.uuid.compact()))))
+            .filter(|vg| !self.kernel.dm.iter().any(|dm| dm.is_in(&vg.uuid)))
             .filter(|_| self.kernel.sessions.iter().all(|s| s.state == crate::observation::SessionState::LoggedIn))
             .map(|vg| vg.uuid.clone())
             .collect();

@@ -18,9 +18,26 @@ pub(super) fn kind_of(lv: &LvObs) -> Option<Kind> {
     }
 }
 
-/// The uuid device-mapper has for an LV.
-pub(super) fn dm_uuid(vg: &VgUuid, lv: &LvUuid) -> String {
-    ["LVM-", &vg.compact(), &lv.compact()].concat()
+impl DmObs {
+    /// What its uuid says after `LVM-` and the VG; `None` for a device that is not of that VG.
+    fn after_vg(&self, vg: &VgUuid) -> Option<&[u8]> {
+        vg.strip_from(self.uuid.as_bytes().strip_prefix(b"LVM-")?)
+    }
+
+    /// Whether it is of a VG.
+    pub fn is_in(&self, vg: &VgUuid) -> bool {
+        self.after_vg(vg).is_some()
+    }
+
+    /// Whether it is an LV.
+    pub fn is(&self, vg: &VgUuid, lv: &LvUuid) -> bool {
+        self.suffix(vg, lv) == Some(b"")
+    }
+
+    /// What its uuid has behind that of an LV: nothing for the LV itself; `None` for a device of something else.
+    pub fn suffix(&self, vg: &VgUuid, lv: &LvUuid) -> Option<&[u8]> {
+        lv.strip_from(self.after_vg(vg)?)
+    }
 }
 
 /// One leg by the metadata.
