@@ -94,6 +94,8 @@ pub struct Engine {
     refused: BTreeSet<String>,
     /// Mirrors with a step that was refused in the last turn.
     refused_steps: BTreeSet<LvUuid>,
+    /// The last turn has begun a step, or one waits until the ledger that justifies it is on disk.
+    moving: bool,
     /// The operation that an intention was last noted for and that has not begun yet.
     intended: Option<Op>,
     /// When time alone may change a decision, at the earliest.
@@ -129,6 +131,16 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
+    /// Whether all of a ledger is on disk.
+    fn is(&self, ledger: &Ledger) -> bool {
+        self.generation == ledger.generation
+    }
+
+    /// A write has ended well.
+    pub(crate) fn done(&mut self, generation: u64) {
+        *self = Self { generation, ..Self::default() };
+    }
+
     /// Why it could not be saved last.
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.as_deref()
@@ -198,6 +210,7 @@ impl Engine {
             news,
             refused: BTreeSet::new(),
             refused_steps: BTreeSet::new(),
+            moving: false,
             intended: None,
             due: Mono(0),
             same_looks: 0,
@@ -218,8 +231,16 @@ impl Engine {
             return effects;
         }
         let mut effects = Vec::new();
+        let looks = matches!(input, Input::OpEnded(..) | Input::Iscsi(_));
+        let saved = matches!(input, Input::LedgerSaved(_, Ok(()))) && self.saved.error.is_none();
         let broken = self.absorb(now, input, &mut effects);
+        if looks && self.awaits_look(now, &mut effects) {
+            return effects;
+        }
         self.judge(now, &broken);
+        if saved && self.only_saved(now) {
+            return vec![Effect::WakeAt(self.next_wake(now))];
+        }
         let roles = roles::roles(self.ground());
         let mut wishes: Vec<(Op, String)> = Vec::new();
         let mut holds = BTreeMap::new();
@@ -418,6 +439,7 @@ impl Engine {
         holds: &mut BTreeMap<LvUuid, Vec<Objection>>,
         effects: &mut Vec<Effect>,
     ) -> bool {
+        self.moving = false;
         let mut noted = false;
         let mut refused = BTreeSet::new();
         for (op, why) in wishes {
@@ -431,6 +453,7 @@ impl Engine {
                     Some(Objection::new(Hold::BackOff, "until", at))
                 }
                 Ok(()) if needs_ledger(&op) && self.saved.generation != self.ledger.generation => {
+                    self.moving = true;
                     self.saved.error.as_ref().map(|why| Objection::new(Hold::LedgerUnwritable, "reason", why.as_str()))
                 }
                 Ok(()) if self.outdated => None,
@@ -448,6 +471,7 @@ impl Engine {
                         }
                         Ok(()) => {
                             self.intended = None;
+                            self.moving = true;
                             effects.push(self.begin(now, op, &why));
                             None
                         }
@@ -466,6 +490,7 @@ impl Engine {
             }
         }
         self.refused_steps = refused;
+        self.moving |= noted;
         noted
     }
 

@@ -47,6 +47,24 @@ impl Engine {
         }
     }
 
+    /// What to do after the end of an operation, or a message of the kernel, of which only the look that it asks for will
+    /// tell what it means: nothing is begun before. `None` when there is something to tell or to note at once.
+    pub(super) fn awaits_look(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let calm = self.stopping.is_none() && self.world.kernel_seen && self.news.is_empty();
+        if !calm || self.ledger != *self.ledger_before {
+            return false;
+        }
+        self.observe(now, effects);
+        effects.push(Effect::WakeAt(now.mono.after(self.settings.poll_busy)));
+        true
+    }
+
+    /// Whether a ledger that is safe on disk changes nothing: no step waited for that, and judging once more has noted nothing.
+    pub(super) fn only_saved(&self, now: Now) -> bool {
+        let calm = self.stopping.is_none() && self.world.kernel_seen && self.news.is_empty() && !self.moving;
+        calm && now.mono < self.due && self.ledger == *self.ledger_before && self.saved.is(&self.ledger)
+    }
+
     /// The next moment at which time alone may change a decision.
     pub(super) fn next_due(&self, now: Now) -> Mono {
         let s = &self.settings;
@@ -134,9 +152,7 @@ impl Engine {
             Input::LedgerSaved(generation, result) => {
                 self.saved.writing = false;
                 match result {
-                    Ok(()) => {
-                        (self.saved.generation, self.saved.error, self.saved.retry) = (generation, None, None);
-                    }
+                    Ok(()) => self.saved.done(generation),
                     Err(why) => {
                         if self.saved.error.is_none() {
                             let details = Details::from([("reason", why.as_str().into())]);
