@@ -257,13 +257,15 @@ impl Engine {
             self.throttle(now, &mut wishes);
             holds = self.plan(now, &mut wishes);
         }
-        if self.ledger != *self.ledger_before {
+        let noted = self.ledger != *self.ledger_before;
+        if noted {
             self.ledger.generation = self.ledger_before.generation + 1;
         }
         if self.start(now, wishes, &mut holds, &mut effects) {
             self.ledger.generation += 1;
         }
-        if self.ledger != *self.ledger_before {
+        // Nothing but what is begun notes anything there.
+        if noted || self.moving && self.ledger != *self.ledger_before {
             self.ledger_before = Arc::new(self.ledger.clone());
         }
         self.save(now, &mut effects);

@@ -88,15 +88,18 @@ impl LvmUuid {
         Some(rest)
     }
 
-    /// They are random: the first characters nearly always tell two apart.
-    fn head(&self) -> u64 {
-        self.0.first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
+    /// Eight of its characters as a number, in their order.
+    fn word(&self, at: usize) -> u64 {
+        self.0[at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word))
     }
 }
 
+/// Where the words begin that two UUIDs are compared by: the first nearly always tells them apart, the last overlaps.
+const WORDS: [usize; 5] = [0, 8, 16, 24, PRINTED - 8];
+
 impl PartialEq for LvmUuid {
     fn eq(&self, other: &Self) -> bool {
-        self.head() == other.head() && self.0 == other.0
+        WORDS.iter().all(|at| self.word(*at) == other.word(*at))
     }
 }
 
@@ -104,7 +107,8 @@ impl Eq for LvmUuid {}
 
 impl Ord for LvmUuid {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.head().cmp(&other.head()).then_with(|| self.0.cmp(&other.0))
+        let differ = WORDS.iter().map(|at| self.word(*at).cmp(&other.word(*at))).find(|order| order.is_ne());
+        differ.unwrap_or(Ordering::Equal)
     }
 }
 
@@ -257,6 +261,12 @@ mod tests {
         let printed = LvmUuid::parse("pDpQc6-octx-75S3-6nXa-Ix8T-bW8b-67gg1n").unwrap();
         assert_eq!(LvmUuid::parse("pDpQc6octx75S36nXaIx8TbW8b67gg1n").unwrap(), printed);
         assert_eq!(printed.compact(), "pDpQc6octx75S36nXaIx8TbW8b67gg1n");
+        for at in 0..32 {
+            let mut other = *b"pDpQc6octx75S36nXaIx8TbW8b67gg1n";
+            other[at] = b'!';
+            let other = LvmUuid::parse(std::str::from_utf8(&other).unwrap()).unwrap();
+            assert!(other != printed && other < printed && printed > other, "{other}");
+        }
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1n-real"), Some(&b"-real"[..]));
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1m-real"), None);
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1"), None);
