@@ -605,7 +605,9 @@ impl Engine {
     }
 }
 
-/// Whether an operation changes what is on the disks: it waits until the ledger that justifies it is safe.
+/// Whether an operation changes what is on the disks, or takes the time away that a last good copy may need: it waits until
+/// the ledger that justifies it is safe.
 fn needs_ledger(op: &Op) -> bool {
-    op.writes_vg().is_some() || matches!(op, Op::SetOffline { .. } | Op::SetThrottle { .. })
+    let quick = matches!(op, Op::SetRecoveryTmo { seconds: Some(seconds), .. } if *seconds < timeouts::STOCK);
+    op.writes_vg().is_some() || quick || matches!(op, Op::SetOffline { .. } | Op::SetThrottle { .. })
 }

@@ -273,11 +273,13 @@ fn raid(v: &Volume, images: &[DevNo], now: u64) -> DmTarget {
 
 fn mirror(v: &Volume, images: &[DevNo], now: u64) -> DmTarget {
     let letter = |leg: &super::volume::Leg| if leg.health == Health::Dead { 'D' } else { 'A' };
+    // A copy whose source failed leaves regions that are nobody's until the next table load (`dm-raid1.c`).
+    let broken_off = v.sync.is_none() && v.legs.iter().any(|leg| leg.health == Health::Syncing);
     DmTarget::Mirror {
         handle_errors: v.handle_errors,
         status: MirrorStatus {
             legs: images.to_vec(),
-            in_sync: done(v, REGIONS, now),
+            in_sync: if broken_off { 0 } else { done(v, REGIONS, now) },
             total: REGIONS,
             health: v.legs.iter().map(letter).collect(),
             log: MirrorLog::Core,
