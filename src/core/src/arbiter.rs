@@ -79,7 +79,11 @@ fn backoff(op: &Op, settings: &Settings) -> (Duration, Duration) {
     match op {
         Op::Login { .. } => settings.login_backoff,
         // Writers hang meanwhile.
-        Op::Fence { .. } | Op::ReadDirect { .. } => (Duration::from_secs(1), Duration::from_secs(1)),
+        Op::Fence { .. } | Op::ReadDirect { .. } | Op::DestroySocket { .. } => {
+            (Duration::from_secs(1), Duration::from_secs(1))
+        }
+        // It paces itself.
+        Op::SampleSocket { .. } => (Duration::ZERO, Duration::ZERO),
         _ => settings.heal_backoff,
     }
 }
@@ -91,7 +95,9 @@ pub fn slot(op: &Op) -> Slot {
         Op::Login { target } | Op::SetRecoveryTmo { target, .. } | Op::UpdateNode { target, .. } => {
             Slot::Target(target.clone())
         }
-        Op::SetDetect { target, .. } => Slot::Socket(target.clone()),
+        Op::SetDetect { target, .. } | Op::SampleSocket { target, .. } | Op::DestroySocket { target, .. } => {
+            Slot::Socket(target.clone())
+        }
         Op::ReadDirect { target, .. } => Slot::Reach(target.clone()),
         Op::Fence { target, .. } => Slot::Fence(target.clone()),
         Op::Rescan { disk }

@@ -9,6 +9,8 @@ use crate::op::Op;
 use crate::roles::Roles;
 use crate::session::{Target, Targets};
 use crate::settings::Settings;
+use crate::silence;
+use crate::time::Mono;
 use crate::words::TimeoutReason;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ pub struct Found {
 pub type Socket = (Connection, Option<ProcessObs>);
 
 /// The limit that a role asks for in milliseconds; 0 = none.
-fn wanted(role: TimeoutReason, settings: &Settings) -> u32 {
+pub fn wanted(role: TimeoutReason, settings: &Settings) -> u32 {
     match role {
         TimeoutReason::Quick | TimeoutReason::Anchor => {
             u32::try_from(settings.detect_timeout.as_millis()).unwrap_or(u32::MAX)
@@ -69,12 +71,26 @@ pub fn in_force(target: &Target, iscsid: Option<ProcessObs>) -> Option<Duration>
     }
 }
 
+/// Whether the socket of a session takes no limit from us.
+pub fn beyond_reach(target: &Target, iscsid: Option<ProcessObs>) -> bool {
+    matches!(known(target, iscsid), Some(Detect::Unavailable(_)))
+}
+
+/// Why the socket of a session was last found to take no limit.
+pub fn unavailable(target: &Target) -> Option<&str> {
+    match &target.detect.as_ref()?.detect {
+        Detect::Unavailable(why) => Some(why),
+        Detect::InForce(_) | Detect::NoSocket => None,
+    }
+}
+
 /// iSCSI's own watch where the kernel does not tell: a NOP every 5 s, 5 s for an answer.
 const NOOP: (u32, u32) = (5, 5);
 
 /// Seconds until a dead server is noticed at the latest, as long as somebody writes.
-pub fn seconds(target: &Target, iscsid: Option<ProcessObs>) -> f64 {
+pub fn seconds(target: &Target, iscsid: Option<ProcessObs>, settings: &Settings, now: Mono) -> f64 {
     let (interval, timeout) = target.noop.unwrap_or(NOOP);
     let noop = f64::from(interval) + f64::from(timeout);
-    in_force(target, iscsid).map_or(noop, |limit| limit.as_secs_f64().min(noop))
+    let limit = in_force(target, iscsid).map(|limit| limit.as_secs_f64());
+    limit.or_else(|| silence::seconds(target, settings, now)).map_or(noop, |limit| limit.min(noop))
 }

@@ -5,12 +5,12 @@ use crate::ledger::Trust;
 use crate::name::Name;
 use crate::observation::{Registration, Startup};
 use crate::plan::Situation;
-use crate::roles;
 use crate::servers::FLAPPING;
 use crate::session::Target;
 use crate::snapshot::{Details, Finding, Object, Snapshot, Value};
 use crate::topology::{Leg, Mirror};
 use crate::words::{Concern, Hold};
+use crate::{detect, roles, silence};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything worth saying, the service first, then servers, targets and mirrors.
@@ -87,6 +87,9 @@ fn targets(s: &Situation<'_>, key: &TargetKey, target: &Target, list: &mut Vec<F
     if !record.is_some_and(|record| record.carries_leg) {
         return;
     }
+    if let Some(found) = unlimited(key, target) {
+        list.push(found);
+    }
     let automatic = node(key, "-o update -n node.startup -v automatic");
     match target.node.as_ref().map(|node| node.startup) {
         None => {
@@ -103,6 +106,17 @@ fn targets(s: &Situation<'_>, key: &TargetKey, target: &Target, list: &mut Vec<F
         let facts = [("reason", target.last_error.as_str().into())];
         list.push(finding(("login-failing", Concern::Error), object(), facts, &[]));
     }
+}
+
+/// A socket that takes no limit: how a dead server is noticed instead.
+fn unlimited(key: &TargetKey, target: &Target) -> Option<Finding> {
+    let reason = detect::unavailable(target)?;
+    let object = Object::Target(key.clone());
+    let Some(why) = silence::deaf(target) else {
+        return Some(finding(("socket-watched", Concern::Hint), object, [("reason", reason.into())], &[]));
+    };
+    let facts = [("reason", reason.into()), ("not-watched", why.into())];
+    Some(finding(("detected-late", Concern::Warning), object, facts, &[]))
 }
 
 fn mirrors(s: &Situation<'_>, mirror: &Mirror, shown: &Snapshot, list: &mut Vec<Finding>) {

@@ -30,7 +30,7 @@ use crate::watch::Watch;
 use crate::witness::Objection;
 use crate::words::{EventCode, Hold, Operation, Severity, UnmanagedReason};
 use crate::world::World;
-use crate::{boot, detect, fence, jobs::Jobs, pause, roles, safety, timeouts};
+use crate::{boot, detect, fence, jobs::Jobs, pause, roles, safety, silence, timeouts};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -361,6 +361,7 @@ impl Engine {
         let due = writes.into_iter().filter(|op| known || !matches!(op, Op::UpdateNode { .. }));
         let sockets = detect::adjust(roles, &self.targets, &self.settings);
         wishes.extend(due.chain(sockets).map(|op| (op, "as redundancy asks for".to_owned())));
+        wishes.extend(self.situation(now, |s| silence::plan(s, roles)));
         if !self.ledger.paused() {
             wishes.extend(self.situation(now, fence::plan));
         }

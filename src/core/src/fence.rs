@@ -40,16 +40,21 @@ pub fn plan(s: &Situation<'_>) -> Vec<(Op, String)> {
             steps.push((Op::Fence { sid, target: key.clone() }, why));
         }
         for partner in silent {
-            let disk = s.targets.all.get(partner).and_then(|target| target.disks.first().cloned());
             let why = format!("{} is dead; does {} answer?", key.name, partner.name);
-            steps.extend(disk.map(|disk| (Op::ReadDirect { target: partner.clone(), disk }, why)));
+            steps.extend(ask(s, partner).map(|op| (op, why)));
         }
     }
     steps
 }
 
+/// Reads from a disk of a session: does its server answer?
+pub fn ask(s: &Situation<'_>, partner: &TargetKey) -> Option<Op> {
+    let disk = s.targets.all.get(partner)?.disks.first()?.clone();
+    Some(Op::ReadDirect { target: partner.clone(), disk })
+}
+
 /// Whether a disk of a session has just answered.
-fn answered(s: &Situation<'_>, key: &TargetKey) -> bool {
+pub fn answered(s: &Situation<'_>, key: &TargetKey) -> bool {
     s.answers.get(key).is_some_and(|at| s.now.mono.since(*at) < ANSWER_VALID)
 }
 

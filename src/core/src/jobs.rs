@@ -125,6 +125,7 @@ impl Jobs {
                 | OpResult::Registered(_)
                 | OpResult::Throttle(_)
                 | OpResult::Detect(_)
+                | OpResult::Sampled(_)
                 | OpResult::Answered(_) => (0, "done"),
                 OpResult::NoAnswer(_) => (-1, "no-effect"),
                 OpResult::Failed(_) => (-1, "failed"),

@@ -41,6 +41,7 @@ pub mod servers;
 mod service;
 pub mod session;
 pub mod settings;
+pub mod silence;
 pub mod snapshot;
 pub mod stall;
 pub mod stamp;

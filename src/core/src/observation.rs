@@ -90,6 +90,17 @@ pub enum Detect {
     Unavailable(String),
 }
 
+/// What a session's socket has sent and not seen acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Our port, which tells one connection from the next.
+    pub local_port: u16,
+    /// Bytes written and not acknowledged, sent or not.
+    pub unacked: u32,
+    /// Bytes acknowledged since the connection was made.
+    pub acked: u64,
+}
+
 /// State of a SCSI device (`scsi_sysfs.c`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScsiState {

@@ -9,7 +9,7 @@ pub use argv::pv_path;
 
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::name::Name;
-use crate::observation::{Detect, LegProbe, Registration};
+use crate::observation::{Backlog, Detect, LegProbe, Registration};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -299,6 +299,22 @@ pub enum Op {
         /// Milliseconds; 0 = none.
         millis: u32,
     },
+    /// See how much the session's own socket has sent that is not acknowledged.
+    SampleSocket {
+        /// Kernel session id.
+        sid: u32,
+        /// Target.
+        target: TargetKey,
+    },
+    /// Destroy the session's own socket, as `ss -K` does, if nothing has been acknowledged since it was seen like this.
+    DestroySocket {
+        /// Kernel session id.
+        sid: u32,
+        /// Target.
+        target: TargetKey,
+        /// What it was seen to have.
+        seen: Backlog,
+    },
     /// Read one block of a disk past every cache: does its server answer now?
     ReadDirect {
         /// Its target.
@@ -386,6 +402,8 @@ pub enum OpResult {
     Throttle(u32),
     /// What the socket says now.
     Detect(Detect),
+    /// What the socket has; `None` when it is gone.
+    Sampled(Option<Backlog>),
     /// The disk answered, after so many microseconds.
     Answered(u64),
     /// The portal did not answer a TCP connect; nothing was run.
@@ -504,6 +522,8 @@ impl Op {
             Self::Login { .. } => "login",
             Self::SetRecoveryTmo { .. } => "set-recovery-tmo",
             Self::SetDetect { .. } => "set-detect",
+            Self::SampleSocket { .. } => "sample-socket",
+            Self::DestroySocket { .. } => "destroy-socket",
             Self::ReadDirect { .. } => "read-direct",
             Self::Fence { .. } => "fence",
             Self::UpdateNode { .. } => "update-node",
@@ -529,6 +549,8 @@ impl Op {
             | Self::Unregister { .. } => 20,
             Self::SetRecoveryTmo { .. }
             | Self::SetDetect { .. }
+            | Self::SampleSocket { .. }
+            | Self::DestroySocket { .. }
             | Self::SetOffline { .. }
             | Self::SetRunning { .. }
             | Self::ReadThrottle { .. }

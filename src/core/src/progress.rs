@@ -9,6 +9,7 @@ use crate::ledger::{Stage, Trust};
 use crate::observation::{Detect, LegHealth, SyncAction};
 use crate::op::{LogKind, Op, OpResult};
 use crate::plan::{Scrub, ScrubKind};
+use crate::silence;
 use crate::snapshot::{Details, Object, Value};
 use crate::time::{Mono, Now};
 use crate::topology::{Live, Mirror};
@@ -67,6 +68,11 @@ impl Engine {
                     other => Detect::Unavailable(format!("{other:?}")),
                 };
                 self.targets.detected(target, found);
+            }
+            Op::SampleSocket { target, .. } | Op::DestroySocket { target, .. } => {
+                let written = silence::written(&self.world.kernel, target);
+                let target = self.targets.all.get_mut(target);
+                target.into_iter().for_each(|target| silence::seen(target, result, written, now.mono));
             }
             Op::ReadDirect { target, .. } => {
                 self.answers.remove(target);

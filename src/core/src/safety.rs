@@ -12,6 +12,7 @@ use crate::op::{Op, Throttle, VgRef};
 use crate::plan::Situation;
 use crate::resolve;
 use crate::roles::session;
+use crate::silence;
 use crate::timeouts::STOCK;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust::{good_legs, sources};
@@ -115,6 +116,7 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             })
         }
         Op::Fence { target, sid } => fence::check(s, target, *sid),
+        Op::DestroySocket { target, sid, seen } => silence::check(s, target, *sid, *seen),
         Op::Stamp { vg, .. } => {
             let here = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.unmanaged.is_none());
             let legs = here.flat_map(|m| m.legs.iter().map(move |leg| (m, leg)));

@@ -14,6 +14,7 @@ use crate::observation::{
 };
 use crate::op::OpResult;
 use crate::settings::Settings;
+use crate::silence;
 use crate::time::{Mono, Now, Wall};
 use crate::topology::{Leg, Mirror};
 use crate::words::TargetState;
@@ -50,6 +51,8 @@ pub struct Target {
     pub noop: Option<(u32, u32)>,
     /// What its socket was last found to have.
     pub detect: Option<detect::Found>,
+    /// What is known of a socket that takes no limit.
+    pub silence: Option<silence::Found>,
     /// Kernel names of its disks.
     pub disks: Vec<Name>,
     /// Its node record.
@@ -85,6 +88,7 @@ impl Target {
             recovery_tmo: None,
             noop: None,
             detect: None,
+            silence: None,
             disks: Vec::new(),
             node: None,
             up_since: None,
@@ -357,6 +361,7 @@ impl Targets {
             | OpResult::Registered(_)
             | OpResult::Throttle(_)
             | OpResult::Detect(_)
+            | OpResult::Sampled(_)
             | OpResult::Answered(_) => None,
         };
         target.next_attempt = Some(now.mono.after(pause));

@@ -273,7 +273,7 @@ pub fn target_view(s: &Situation<'_>, key: &TargetKey, target: &Target, reason: 
         configured_timeout: target.node.as_ref().and_then(|n| n.replacement_timeout),
         timeout_reason: reason,
         stall_estimate: target.recovery_tmo.map_or(Some(Duration::ZERO), |tmo| {
-            let detect = detect::seconds(target, s.targets.iscsid());
+            let detect = detect::seconds(target, s.targets.iscsid(), s.settings, s.now.mono);
             timeouts::stall(reason, tmo, detect, s.settings).map(Duration::from_secs_f64)
         }),
         last_error: target.last_error.clone(),

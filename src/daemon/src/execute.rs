@@ -11,13 +11,14 @@ pub use read::Readers;
 use mirrorkeeper_core::ids::{OpId, TargetKey};
 use mirrorkeeper_core::input::Input;
 use mirrorkeeper_core::name::Name;
-use mirrorkeeper_core::observation::Detect;
+use mirrorkeeper_core::observation::{Backlog, Detect};
 use mirrorkeeper_core::op::{OnDeadline, Op, OpResult};
 use mirrorkeeper_sys::child::{self, Ended, Limits, Outcome};
 use mirrorkeeper_sys::probe::{self, DirectRead, Verb};
-use mirrorkeeper_sys::tcp::{self, Miss};
+use mirrorkeeper_sys::tcp::{self, Miss, Sockets};
 use mirrorkeeper_sys::{Error, Roots, sysfs, throttle};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -38,12 +39,13 @@ const OUTPUT: usize = 4 * 1024 * 1024;
 pub struct Executor {
     roots: Roots,
     results: mpsc::Sender<Input>,
+    sockets: Arc<Sockets>,
 }
 
 impl Executor {
     /// Ends go to `results`.
     pub fn new(roots: Roots, results: mpsc::Sender<Input>) -> Self {
-        Self { roots, results }
+        Self { roots, results, sockets: Arc::default() }
     }
 
     /// Begins an operation and returns at once.
@@ -77,6 +79,20 @@ impl Executor {
             Op::SetDetect { sid, millis, .. } => {
                 let (roots, sid, millis) = (self.roots.clone(), *sid, *millis);
                 self.here(id, &op, move || OpResult::Detect(detect(&roots, sid, millis))).await;
+            }
+            Op::SampleSocket { sid, .. } => {
+                let (sockets, roots, sid) = (Arc::clone(&self.sockets), self.roots.clone(), *sid);
+                self.here(id, &op, move || sampled(sockets.backlog(&roots, sid))).await;
+            }
+            Op::DestroySocket { sid, seen, .. } => {
+                let (sockets, roots, sid, seen) = (Arc::clone(&self.sockets), self.roots.clone(), *sid, *seen);
+                self.here(id, &op, move || match sockets.destroy(&roots, sid, seen) {
+                    Ok(true) => OpResult::Wrote,
+                    // It is answered again, or gone by itself.
+                    Ok(false) => sampled(sockets.backlog(&roots, sid)),
+                    Err(error) => OpResult::Failed(error.to_string()),
+                })
+                .await;
             }
             Op::ReadThrottle { throttle } => {
                 let (roots, throttle) = (self.roots.clone(), *throttle);
@@ -127,7 +143,12 @@ impl Executor {
             Ok(Err(error)) => OpResult::Failed(format!("its thread died: {error}")),
             Err(_) => OpResult::TimedOut,
         };
-        tracing::info!(op = op.code(), command = op.command_line(), ?result, "{}", op.command_line());
+        let (code, command) = (op.code(), op.command_line());
+        match op {
+            // As often as once a second.
+            Op::SampleSocket { .. } => tracing::debug!(op = code, command, ?result, "{command}"),
+            _ => tracing::info!(op = code, command, ?result, "{command}"),
+        }
         self.report(id, result).await;
     }
 
@@ -135,6 +156,10 @@ impl Executor {
         // Fails only when the loop has ended.
         let _ = self.results.send(Input::OpEnded(id, result)).await;
     }
+}
+
+fn sampled(found: Result<Option<Backlog>, Error>) -> OpResult {
+    found.map_or_else(|error| OpResult::Failed(error.to_string()), OpResult::Sampled)
 }
 
 fn throttled(value: Result<u32, Error>) -> OpResult {

@@ -14,7 +14,7 @@ use crate::topology::{Live, Mirror};
 use crate::upkeep::Stopping;
 use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
-use crate::{fence, incident, server_view, servers, view};
+use crate::{fence, incident, server_view, servers, silence, view};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
@@ -36,7 +36,8 @@ impl Engine {
             Input::Kernel(kernel) => {
                 self.same_looks = if kernel.is_like(&self.world.kernel) { self.same_looks + 1 } else { 0 };
                 let waiting = self.outdated || self.wants.kernel || self.wants.nodes || !self.news.is_empty();
-                if kernel.partial || waiting || self.same_looks < LOOKS || now.mono >= self.due {
+                let stirs = self.targets.all.iter().any(|(key, t)| silence::stirs(key, t, kernel, now.mono));
+                if kernel.partial || waiting || stirs || self.same_looks < LOOKS || now.mono >= self.due {
                     return None;
                 }
                 self.world.see_again(kernel);
@@ -74,6 +75,7 @@ impl Engine {
         let quick = std::time::Duration::from_secs(s.quick_timeout.into());
         let moments = [quick.saturating_sub(fence::LEAD), quick];
         let dead = targets.clone().filter_map(|target| target.away_since()).flat_map(|at| moments.map(|d| at.after(d)));
+        let silent = targets.clone().flat_map(|target| silence::due(target, s));
         let logins = targets.filter_map(|t| t.next_attempt);
         let missing = self.targets.iscsid_missing_since.map(|at| at.after(s.suspended_grace));
         let stuck =
@@ -83,8 +85,15 @@ impl Engine {
         let stamps = self.upkeep.stamps.done.values().map(|at| at.after(s.stamp_interval));
         let scrubs = self.scrubs.values().map(|scrub| scrub.since.after(SCRUB_UNSEEN));
         let grace = Mono::default().after(s.activation_grace);
-        let all =
-            settled.chain(logins).chain(dead).chain(stuck).chain(retries).chain(looks).chain(stamps).chain(scrubs);
+        let all = settled
+            .chain(logins)
+            .chain(dead)
+            .chain(silent)
+            .chain(stuck)
+            .chain(retries)
+            .chain(looks)
+            .chain(stamps)
+            .chain(scrubs);
         let all = all.chain(self.stalls.due(s.stall_after)).chain(self.calendar_due(now));
         let all = all.chain(self.targets.all.values().filter_map(Target::forgets_at));
         let all = all.chain(self.arbiter.due(s)).chain(self.jobs.due(s.job_kept)).chain([grace]);
@@ -255,7 +264,10 @@ impl Engine {
             && self.targets.iscsid_missing_since.is_none()
             && self.arbiter.running().next().is_none()
             && self.ledger.mirrors.values().all(|m| m.degraded_since.is_none());
+        let kernel = &self.world.kernel;
+        let watched = self.targets.all.iter().any(|(key, target)| silence::stirs(key, target, kernel, now.mono));
         let pause = match self.same_looks {
+            _ if watched => self.settings.poll_busy,
             _ if healthy => self.settings.poll_idle,
             0..SOON => self.settings.poll_busy,
             _ => self.settings.poll_waiting,

@@ -77,6 +77,8 @@ impl Op {
             Self::Probe { .. }
             | Self::SetRecoveryTmo { .. }
             | Self::SetDetect { .. }
+            | Self::SampleSocket { .. }
+            | Self::DestroySocket { .. }
             | Self::ReadDirect { .. }
             | Self::Rescan { .. }
             | Self::SetOffline { .. }
@@ -98,6 +100,8 @@ impl Op {
                 format!("echo {value} > /sys/class/iscsi_session/session{sid}/recovery_tmo")
             }
             Self::SetDetect { sid, millis, .. } => format!("set TCP_USER_TIMEOUT of session {sid} to {millis} ms"),
+            Self::SampleSocket { sid, .. } => format!("look at the socket of session {sid}"),
+            Self::DestroySocket { sid, .. } => format!("destroy the socket of session {sid}"),
             Self::ReadDirect { disk, .. } => format!("read a block of {disk}"),
             Self::Rescan { disk } => format!("echo 1 > /sys/block/{disk}/device/rescan"),
             Self::SetOffline { disk } => format!("echo offline > /sys/block/{disk}/device/state"),

@@ -36,10 +36,26 @@ impl Machine {
                     _ => OpResult::Failed("EBUSY".into()),
                 }
             }
-            Op::SetDetect { millis, .. } => OpResult::Detect(Detect::InForce(*millis)),
+            Op::SetDetect { millis, .. } => OpResult::Detect(match self.unreachable {
+                true => Detect::Unavailable("pidfd_getfd: Operation not permitted".to_owned()),
+                false => Detect::InForce(*millis),
+            }),
+            Op::SampleSocket { sid, .. } => match self.unwatchable {
+                true => OpResult::Failed("destroy sockets: Operation not permitted".to_owned()),
+                false => OpResult::Sampled(self.backlog(*sid)),
+            },
+            Op::DestroySocket { sid, seen, .. } if self.backlog(*sid) == Some(*seen) => {
+                let server = self.sessions.iter().position(|s| s.as_ref().is_some_and(|s| s.sid == *sid));
+                server.into_iter().for_each(|server| self.down(server, true));
+                OpResult::Wrote
+            }
+            Op::DestroySocket { sid, .. } => OpResult::Sampled(self.backlog(*sid)),
             Op::ReadDirect { disk, .. } => {
-                let answers = |s: &&Session| s.disk == **disk && s.disk_state == ScsiState::Running;
-                match self.sessions.iter().flatten().find(answers) {
+                let here = |s: &Option<Session>| {
+                    s.as_ref().is_some_and(|s| s.disk == **disk && s.disk_state == ScsiState::Running)
+                };
+                let server = self.sessions.iter().position(here);
+                match server.filter(|server| self.servers[*server].up.0) {
                     Some(_) => OpResult::Answered(500),
                     None => OpResult::TimedOut,
                 }

@@ -5,7 +5,7 @@ use super::dm_mirror::DmMirror;
 use super::raid::Raid;
 use mirrorkeeper_core::ids::{DevNo, LvmUuid, PvUuid, TargetKey, VgUuid};
 use mirrorkeeper_core::input::{Input, IscsiHint};
-use mirrorkeeper_core::observation::{LvmView, ProcessObs, ScsiState, SessionState};
+use mirrorkeeper_core::observation::{Backlog, LvmView, ProcessObs, ScsiState, SessionState};
 use mirrorkeeper_core::op::Throttle;
 use std::collections::BTreeMap;
 
@@ -158,6 +158,12 @@ pub struct Machine {
     pub news: Vec<Input>,
     /// Changes what LVM reports.
     pub doctor: Option<Doctor>,
+    /// The application writes without a pause.
+    pub writing: bool,
+    /// iscsid's sockets are out of reach.
+    pub unreachable: bool,
+    /// No socket may be destroyed.
+    pub unwatchable: bool,
     /// Throttles of the kernel.
     pub throttles: BTreeMap<Throttle, u32>,
     next: u32,
@@ -190,6 +196,9 @@ impl Machine {
             broken: Vec::new(),
             news: Vec::new(),
             doctor: None,
+            writing: false,
+            unreachable: false,
+            unwatchable: false,
             throttles: [(Throttle::Raid, 200_000), (Throttle::Mirror, 100)].into(),
             next: 0,
         };
@@ -311,6 +320,15 @@ impl Machine {
         }
     }
 
+    /// What a session's socket has sent that is not acknowledged. Both legs are written at a time, so that nobody writes on
+    /// once one of them is silent.
+    pub fn backlog(&self, sid: u32) -> Option<Backlog> {
+        let server = self.sessions.iter().position(|s| s.as_ref().is_some_and(|s| s.sid == sid))?;
+        let session = self.sessions[server].as_ref().filter(|s| s.state.0 == SessionState::LoggedIn)?;
+        let unacked = if self.writing && !self.servers[server].up.0 { 4096 } else { 0 };
+        Some(Backlog { local_port: session.port, unacked, acked: session.sectors * 512 })
+    }
+
     /// iscsid is restarted: it takes over the sessions one after the other (`facts/lab.md` 12).
     pub fn restart_iscsid(&mut self) {
         let pid = self.iscsid.0.map_or(600, |p| p.pid + 1);
@@ -350,6 +368,9 @@ impl Machine {
         self.now += micros;
         for server in [A, B] {
             self.advance_session(server);
+        }
+        if self.writing && self.servers.iter().all(|server| server.up.0) {
+            self.sessions.iter_mut().flatten().for_each(|session| session.sectors += 8);
         }
         let paths = self.paths();
         #[expect(clippy::cast_precision_loss)]

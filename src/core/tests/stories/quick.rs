@@ -1,11 +1,12 @@
 //! Quick legs and one anchor: who fails fast, who waits, and what becomes of an anchor that dies.
 
 use crate::bench::Bench;
-use crate::bench::machine::{A, B};
-use mirrorkeeper_core::input::Input;
+use crate::bench::machine::{A, B, Machine, SECOND};
+use mirrorkeeper_core::input::{Command, Input, Reply};
 use mirrorkeeper_core::observation::LegHealth;
 use mirrorkeeper_core::settings::Settings;
-use mirrorkeeper_core::words::{EventCode, TimeoutReason};
+use mirrorkeeper_core::snapshot::Value;
+use mirrorkeeper_core::words::{EventCode, TargetState, TimeoutReason};
 use std::time::Duration;
 
 fn bench(raids: &[&'static str], mirrors: &[&'static str]) -> Bench {
@@ -96,4 +97,125 @@ fn a_session_with_another_user_waits_and_is_never_given_up() {
     bench.machine.down(B, true);
     bench.run_for(60);
     assert!(!bench.codes().contains(&EventCode::TargetFenced), "{}", bench.story());
+}
+
+/// Where iscsid's sockets take no limit from us.
+fn out_of_reach(unwatchable: bool) -> Bench {
+    let mut machine = Machine::new(&["r1"], &["testlv"]);
+    (machine.unreachable, machine.unwatchable) = (true, unwatchable);
+    let mut bench = Bench::on(machine);
+    bench.feed(Input::Settings(Box::new(Settings { stamp_interval: Duration::ZERO, ..Settings::default() })));
+    bench.run_for(60);
+    bench.forget();
+    bench
+}
+
+/// The seconds after its silent death at which the connection to a server under load is found broken.
+#[track_caller]
+fn noticed(bench: &mut Bench, server: usize) -> u64 {
+    bench.machine.writing = true;
+    bench.run_for(45);
+    let dead = bench.machine.now / SECOND;
+    bench.machine.down(server, false);
+    bench.run_until(15, "its end", |b| b.target(server).state != TargetState::LoggedIn);
+    bench.machine.now / SECOND - dead
+}
+
+#[test]
+fn a_socket_that_takes_no_limit_is_watched_while_it_is_busy_and_destroyed_when_it_stays_silent() {
+    for server in [A, B] {
+        let mut bench = out_of_reach(false);
+        let took = noticed(&mut bench, server);
+        assert!((3..=4).contains(&took), "after {took} s\n{}", bench.story());
+        let codes: Vec<&str> = bench.ran.iter().map(|ran| ran.op.code()).collect();
+        let read = codes.iter().position(|code| *code == "read-direct");
+        let destroyed = codes.iter().position(|code| *code == "destroy-socket");
+        assert!(read < destroyed, "the other leg answers first: {codes:?}");
+        bench.run_for(20);
+        assert_eq!(bench.times("destroy-socket").len(), 1, "{}", bench.story());
+        assert_eq!(bench.machine.raids[0].legs[server].health, LegHealth::Dead, "{}", bench.story());
+    }
+}
+
+#[test]
+fn what_a_watched_socket_promises_is_what_it_keeps() {
+    let mut bench = out_of_reach(false);
+    let estimate = |bench: &Bench| bench.target(A).stall_estimate.unwrap();
+    assert_eq!(bench.target(A).detect_timeout, None);
+    assert_eq!(estimate(&bench), Duration::from_secs(10 + 4), "idle: NOPs find it");
+    bench.machine.writing = true;
+    bench.run_for(45);
+    assert_eq!(estimate(&bench), Duration::from_secs(3 + 1 + 4), "watched");
+    bench.machine.writing = false;
+    bench.run_for(60);
+    assert_eq!(estimate(&bench), Duration::from_secs(10 + 4));
+}
+
+#[test]
+fn idle_sockets_are_not_watched() {
+    let mut bench = out_of_reach(false);
+    bench.run_for(600);
+    assert!(bench.wakes <= 40, "{} wake-ups in ten minutes", bench.wakes);
+    assert!(bench.ran.is_empty(), "{}", bench.story());
+}
+
+#[test]
+fn no_socket_is_destroyed_while_nobody_answers() {
+    let mut bench = out_of_reach(false);
+    bench.machine.writing = true;
+    bench.run_for(45);
+    bench.machine.down(A, false);
+    bench.machine.down(B, false);
+    bench.run_for(60);
+    assert!(bench.times("destroy-socket").is_empty(), "{}", bench.story());
+    bench.machine.back(A);
+    bench.machine.back(B);
+    bench.run_until_redundant(300);
+}
+
+#[test]
+fn nobody_breaks_the_last_good_copy() {
+    let mut bench = out_of_reach(false);
+    bench.machine.down(A, true);
+    bench.run_for(60);
+    bench.forget();
+    bench.machine.writing = true;
+    bench.run_for(30);
+    bench.machine.down(B, false);
+    bench.run_for(60);
+    assert!(bench.times("sample-socket").is_empty() && bench.times("destroy-socket").is_empty(), "{}", bench.story());
+}
+
+#[test]
+fn where_a_socket_can_be_neither_limited_nor_watched_nops_are_reckoned_with_and_said() {
+    let mut bench = out_of_reach(true);
+    assert_eq!(noticed(&mut bench, A), 10, "{}", bench.story());
+    let mut bench = out_of_reach(true);
+    bench.machine.writing = true;
+    bench.run_for(60);
+    let target = bench.target(A);
+    assert_eq!((target.detect_timeout, target.stall_estimate), (None, Some(Duration::from_secs(10 + 4))));
+    let Ok(Reply::Findings(findings)) = bench.command(Command::Diagnose) else { panic!("{}", bench.story()) };
+    let said: Vec<_> = findings.iter().filter(|finding| finding.code == "detected-late").collect();
+    assert_eq!(said.len(), 2, "{findings:?}");
+    assert_eq!(said[0].details["reason"], Value::from("pidfd_getfd: Operation not permitted"));
+    assert_eq!(said[0].details["not-watched"], Value::from("destroy sockets: Operation not permitted"));
+}
+
+/// Both servers away for a moment must fail nothing; who fixes short values for all legs has it otherwise, and is told.
+#[test]
+fn fixed_values_that_leave_no_leg_waiting_are_allowed_and_found() {
+    let mut bench = bench(&["r1"], &[]);
+    let found = |bench: &mut Bench| {
+        let Ok(Reply::Findings(findings)) = bench.command(Command::Diagnose) else { panic!("{}", bench.story()) };
+        findings.into_iter().any(|finding| finding.code == "no-leg-waits")
+    };
+    for (server, none_waits) in [(A, false), (B, true)] {
+        let target = Machine::target(server);
+        let reply = bench.command(Command::SetReplacementTimeout { target, seconds: 10, uid: 0 });
+        assert_eq!(reply, Ok(Reply::Done));
+        bench.run_for(5);
+        assert_eq!(bench.tmo(server), Some(10), "{}", bench.story());
+        assert_eq!(found(&mut bench), none_waits, "{}", bench.story());
+    }
 }

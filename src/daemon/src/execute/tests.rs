@@ -63,6 +63,17 @@ async fn a_session_without_a_socket_has_nothing_to_set() {
     assert_eq!(inputs.recv().await, Some(Input::OpEnded(OpId(6), OpResult::Detect(Detect::NoSocket))));
 }
 
+#[tokio::test]
+async fn a_session_without_a_socket_has_nothing_to_look_at_or_to_destroy() {
+    let (executor, mut inputs) = executor();
+    let target = || target("10.0.0.1:3260", "default");
+    let seen = Backlog { local_port: 40_000, unacked: 1, acked: 1 };
+    for op in [Op::SampleSocket { sid: 9, target: target() }, Op::DestroySocket { sid: 9, target: target(), seen }] {
+        executor.start(OpId(7), op);
+        assert_eq!(inputs.recv().await, Some(Input::OpEnded(OpId(7), OpResult::Sampled(None))));
+    }
+}
+
 /// A machine where session 1 has a socket, and nobody who could hold it.
 #[test]
 fn what_may_come_is_told_from_what_never_will() {

@@ -86,6 +86,8 @@ impl World {
             Op::Fence { .. } => self.rng.between(300, 700) * SECOND / 1000,
             Op::SetRecoveryTmo { .. }
             | Op::SetDetect { .. }
+            | Op::SampleSocket { .. }
+            | Op::DestroySocket { .. }
             | Op::ReadDirect { .. }
             | Op::SetOffline { .. }
             | Op::SetRunning { .. }
@@ -329,6 +331,8 @@ impl World {
                 }
             }
             Op::SetDetect { sid, millis, .. } => OpResult::Detect(self.set_detect(*sid, *millis)),
+            Op::SampleSocket { sid, .. } => self.sample_socket(*sid),
+            Op::DestroySocket { sid, seen, .. } => self.destroy_socket(*sid, *seen),
             Op::ReadDirect { disk, .. } => self.read_direct(disk),
             Op::Fence { sid, .. } => OpResult::Exit { code: self.fence(*sid), last_line: String::new() },
             Op::UpdateNode { target, seconds } => {

@@ -13,7 +13,7 @@ use super::volume::{Health, Live};
 use super::world::World;
 use mirrorkeeper_core::ids::PvUuid;
 use mirrorkeeper_core::ledger::Trust;
-use mirrorkeeper_core::observation::Detect;
+use mirrorkeeper_core::observation::{Backlog, Detect};
 use mirrorkeeper_core::op::{Op, OpResult};
 
 /// How long all legs of a mirror may be quick while the daemon could change that.
@@ -75,6 +75,38 @@ impl World {
         self.sessions[server].iter_mut().for_each(|session| session.limit = millis);
         self.foresee_unacknowledged(server);
         Detect::InForce(millis)
+    }
+
+    /// What a session's socket has sent that is not acknowledged.
+    pub(super) fn sample_socket(&mut self, sid: u32) -> OpResult {
+        if self.quirks.no_destroy {
+            return OpResult::Failed("destroy socket: Operation not supported".to_owned());
+        }
+        OpResult::Sampled(self.backlog(sid))
+    }
+
+    /// Ends a session's connection, unless something was acknowledged since it was seen like this.
+    pub(super) fn destroy_socket(&mut self, sid: u32, seen: Backlog) -> OpResult {
+        let found = self.backlog(sid);
+        let Some(server) = self.server_of(sid).filter(|_| found == Some(seen) && seen.unacked > 0) else {
+            return OpResult::Sampled(found);
+        };
+        self.break_connection(server, 1020);
+        OpResult::Wrote
+    }
+
+    /// In flight is what some volume waits for; a target that hangs still acknowledges.
+    fn backlog(&self, sid: u32) -> Option<Backlog> {
+        let server = self.server_of(sid)?;
+        let session = self.sessions[server].as_ref().filter(|s| s.state == State::LoggedIn)?;
+        let silent = matches!(self.servers[server].fault, Some(Fault::Cut | Fault::Power));
+        let waits = |v: &super::volume::Volume| {
+            let here = |leg: usize| v.legs[leg].disk.is_some_and(|id| session.disks.iter().any(|disk| disk.id == id));
+            !v.inflight.is_empty() && (0..v.legs.len()).any(|leg| v.takes_writes(leg) && here(leg))
+        };
+        let unacked = if silent && self.volumes.iter().any(waits) { 4096 } else { 0 };
+        let acked = session.disks.iter().map(|disk| disk.sectors).sum();
+        Some(Backlog { local_port: session.port, unacked, acked })
     }
 
     /// One block read past every cache, by a disk that does not wait.
@@ -145,31 +177,34 @@ impl World {
             .filter(move |v| self.volumes[*v].live != Live::Inactive && self.volumes[*v].legs.iter().any(on))
     }
 
-    /// The promises about a session that is made quick, or given up.
+    /// The promises about a session that is made quick, broken, or given up.
     pub(super) fn look_at_roles(&mut self, op: &Op) {
-        let (sid, fence) = match op {
-            Op::Fence { sid, .. } => (*sid, true),
+        let (sid, given_up) = match op {
+            Op::Fence { sid, .. } | Op::DestroySocket { sid, .. } => (*sid, true),
             Op::SetRecoveryTmo { sid, seconds: Some(seconds), .. } if *seconds < WAITS => (*sid, false),
             _ => return,
         };
         let Some(server) = self.server_of(sid) else { return };
+        // One that waits goes on waiting for a new connection.
+        let broken = matches!(op, Op::DestroySocket { .. });
+        let stays = broken && self.sessions[server].as_ref().is_some_and(waits);
         let looked_at = self.daemon.looked_at;
         // What happened since the daemon last looked it cannot know.
         let there = |s: &Session| s.state == State::LoggedIn || s.since >= looked_at;
         let answered = |s: &Session| s.answered.is_some_and(|at| self.now < at + ANSWER);
         let alone = |volume: &usize| {
             let mut others = self.good(*volume).filter(|(other, _)| *other != server);
-            !others.any(|(_, session)| waits(session) && (!fence || there(session) && answered(session)))
+            !others.any(|(_, s)| (stays || waits(s)) && (!given_up || there(s) && answered(s)))
         };
         let code = op.code();
         // Only who looks after a volume makes it depend on roles; nobody may pull away the last leg of any.
-        let alone = self.volumes_on(server).filter(|v| fence || self.looked_after(*v)).find(alone);
+        let alone = self.volumes_on(server).filter(|v| given_up || self.looked_after(*v)).find(alone);
         if let Some(volume) = alone {
             let name = self.volumes[volume].names.full.clone();
-            let answers = if fence { " and has just answered" } else { "" };
+            let answers = if given_up { " and has just answered" } else { "" };
             self.violate(format!("{code}: {name} has no other leg in sync that waits{answers}"));
         }
-        if fence && self.servers[server].shared {
+        if given_up && self.servers[server].shared {
             self.violate(format!("{code}: another user is on the session"));
         }
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::sim::Plan;
 use crate::sim::daemon::File;
+use crate::sim::world::Quirks;
 use mirrorkeeper_core::ids::OpId;
 
 /// `r1` with a leg on each of two servers, looked after for a minute; then the daemon sleeps, and sessions have these
@@ -52,6 +53,52 @@ fn a_fence_needs_a_partner_that_is_in_sync_and_up_and_waits() {
     probation.volumes[0].legs[1].flag = true;
     probation.daemon.file = File::Absent;
     assert_eq!(fence(probation, 0).len(), 1);
+}
+
+#[test]
+fn a_socket_is_destroyed_only_while_another_leg_has_just_answered() {
+    let destroy = |w: World| {
+        let (sid, target) = (w.sessions[0].as_ref().unwrap().sid, w.targets[0].clone());
+        let seen = w.backlog(sid).unwrap();
+        begun(w, Op::DestroySocket { sid, target, seen })
+    };
+    assert_eq!(destroy(world([4, 600])), [""; 0]);
+    assert_eq!(destroy(world([4, 4])).len(), 1);
+    // An anchor goes on waiting.
+    assert_eq!(destroy(world([600, 4])), [""; 0]);
+    let mut silent = world([600, 600]);
+    silent.sessions[1].as_mut().unwrap().answered = None;
+    assert!(destroy(silent)[0].contains("has just answered"));
+}
+
+/// How long a connection stays up whose server has gone while `r1` is written to, in seconds; its socket takes no limit.
+fn noticed(server: usize, quirks: Quirks) -> u64 {
+    let mut plan = Plan::lab(&["r1"], &[]);
+    plan.quirks = Quirks { no_detect: true, ..quirks };
+    let mut w = World::new(&plan, 1);
+    w.start_daemon();
+    w.run_for(60 * SECOND);
+    let write = |w: &mut World| {
+        w.write(0, 1, true);
+        w.run_for(SECOND / 10);
+    };
+    (0..400).for_each(|_| write(&mut w));
+    w.down(server, Fault::Cut);
+    let begun = w.now;
+    while w.sessions[server].as_ref().is_some_and(|s| s.state == State::LoggedIn) {
+        write(&mut w);
+    }
+    assert_eq!(w.violations, [""; 0]);
+    (w.now - begun) / SECOND
+}
+
+#[test]
+fn a_socket_that_takes_no_limit_is_watched_and_destroyed() {
+    for server in [0, 1] {
+        assert!((3..=5).contains(&noticed(server, Quirks::default())), "{}", noticed(server, Quirks::default()));
+        // Where that is not possible either, NOPs are all there is.
+        assert!(noticed(server, Quirks { no_destroy: true, ..Quirks::default() }) >= 8);
+    }
 }
 
 #[test]

@@ -71,6 +71,7 @@ pub fn plan_of(seed: u64) -> Plan {
     let replacement_timeout = [5, 5, 10, 30, 120][rng.index(5)];
     let gate = rng.chance(20);
     let quirks = Quirks { no_detect: rng.chance(20), ..quirks };
+    let quirks = Quirks { no_destroy: quirks.no_detect && rng.chance(30), ..quirks };
     let settings = Settings {
         gate,
         quick_timeout: [4, 4, 4, 1, 20][rng.index(5)],

@@ -57,6 +57,8 @@ pub struct Quirks {
     pub foreign_keys: bool,
     /// iscsid's sockets are out of reach: no CAP_SYS_PTRACE, or an old kernel.
     pub no_detect: bool,
+    /// Nor may sockets be destroyed, so that it is no use to watch them.
+    pub no_destroy: bool,
 }
 
 impl Plan {

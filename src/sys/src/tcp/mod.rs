@@ -8,9 +8,11 @@ mod connection;
 pub mod diag;
 mod foreign;
 mod user_timeout;
+mod watch;
 
 pub use connection::{Connection, Endpoint, connection};
 pub use user_timeout::{Miss, set_user_timeout, user_timeout};
+pub use watch::Sockets;
 
 #[cfg(test)]
 mod testing;

@@ -69,6 +69,15 @@ pub fn destroy(id: &SocketId) -> Result<bool> {
     }
 }
 
+/// Whether this kernel can destroy sockets: asks for the end of one that never was, with the same addresses.
+///
+/// # Errors
+/// EOPNOTSUPP when it was built without.
+pub fn can_destroy(id: &SocketId) -> Result<()> {
+    // Cookies count up from 1; `!0` would stand for any.
+    destroy(&SocketId { cookie: 0, ..*id }).map(drop)
+}
+
 /// No socket of these addresses and this cookie. (That the kernel has no sock_diag sounds the same, but then nobody
 /// has found a socket to ask about.)
 fn gone(errno: i32) -> bool {
