@@ -11,6 +11,8 @@ pub enum Server {
     A,
     /// Carries leg 1.
     B,
+    /// A guest of its own; all that can be done to it is to cut its power.
+    C,
 }
 
 impl Server {
@@ -19,6 +21,7 @@ impl Server {
         match self {
             Self::A => 'a',
             Self::B => 'b',
+            Self::C => 'c',
         }
     }
 
@@ -27,6 +30,7 @@ impl Server {
         match self {
             Self::A => "10.10.1.2",
             Self::B => "10.10.2.2",
+            Self::C => "10.10.3.2",
         }
     }
 

@@ -19,7 +19,11 @@ pub const HEALTHY: [(Server, &str); 2] = [(Server::A, "quick"), (Server::B, "anc
 impl Server {
     /// The object of its target on the bus.
     fn object(self) -> String {
-        let n = if self == Self::A { 1 } else { 2 };
+        let n = match self {
+            Self::A => 1,
+            Self::B => 2,
+            Self::C => 3,
+        };
         format!(
             "/org/mirrorkeeper1/target/iqn_2e2006_2d01_2ecom_2eopenfiler_3alinuxtest1lv_2d{}_2c10_2e10_2e{n}_2e2_3a3260",
             self.letter()

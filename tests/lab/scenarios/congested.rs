@@ -9,6 +9,8 @@ use crate::roles::HEALTHY;
 use crate::stage::{Stage, name};
 use crate::stock::VOLUMES;
 
+use super::quick::tune;
+
 /// On every wire, both ways.
 const LOSSY: &str = "delay 200ms loss 1% limit 10000";
 
@@ -16,6 +18,35 @@ const LOSSY: &str = "delay 200ms loss 1% limit 10000";
 pub fn link(stage: &mut Stage<'_>) -> Result<()> {
     stage.wait_for_roles(HEALTHY)?;
     stage.wait_for_limits(4, 3000)?;
+    saturate(stage)?;
+    check(stage, "loss, delay and load")?;
+    silence(stage)?;
+    check(stage, "3 s of silence")?;
+    relieve(stage)?;
+    check(stage, "the congestion")?;
+    end(stage)
+}
+
+/// With the shortest useful timeouts load, loss and delay must not cost a leg either; what a pause does is a figure: it is
+/// as long as a dead server is given.
+pub fn tuned(stage: &mut Stage<'_>) -> Result<()> {
+    tune(stage)?;
+    saturate(stage)?;
+    check(stage, "loss, delay and load")?;
+    silence(stage)?;
+    let (blocked, offline) = (stage.events("target-lost")?, stage.events("target-offline")?);
+    stage.figure(format!("3 s of silence: {blocked} connections lost, {offline} sessions given up"));
+    relieve(stage)?;
+    end(stage)
+}
+
+fn end(stage: &mut Stage<'_>) -> Result<()> {
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+/// Loss, delay and load for 40 s.
+fn saturate(stage: &mut Stage<'_>) -> Result<()> {
     stage.start_writers()?;
     netem(stage, "add", LOSSY)?;
     for volume in VOLUMES {
@@ -34,23 +65,27 @@ pub fn link(stage: &mut Stage<'_>) -> Result<()> {
         text += &format!(" {} {:.1} s", name(volume), stage.guest().longest_write(volume, since)?);
     }
     stage.figure(text);
-    check(stage, "loss, delay and load")?;
+    Ok(())
+}
+
+/// Nothing passes for 3 s, with what the commands take.
+fn silence(stage: &Stage<'_>) -> Result<()> {
     stage.step("3 s of silence");
     netem(stage, "change", "loss 100%")?;
     stage.guest().sh("sleep 2.5")?;
     netem(stage, "change", LOSSY)?;
-    stage.guest().sh("sleep 15")?;
-    check(stage, "3 s of silence")?;
+    stage.guest().sh("sleep 15").map(drop)
+}
+
+/// Ends load and congestion, and waits until all is well.
+fn relieve(stage: &mut Stage<'_>) -> Result<()> {
     for volume in VOLUMES {
         let n = name(volume);
         stage.guest().sh_within(&format!("systemctl stop lab-load-{n}"), Duration::from_secs(300))?;
     }
     netem(stage, "del", "")?;
     stage.wait_for_redundancy("the congestion")?;
-    stage.wait_for_roles(HEALTHY)?;
-    check(stage, "the congestion")?;
-    final_check(stage, Errors::Forbidden)?;
-    stage.check_daemon(0)
+    stage.wait_for_roles(HEALTHY)
 }
 
 /// The same discipline on the four ends of the two wires, in one command: a pause is short.

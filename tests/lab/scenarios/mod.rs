@@ -10,6 +10,7 @@ mod bus;
 mod congested;
 mod daemon;
 mod dmeventd;
+mod fallback;
 mod harness;
 mod history;
 mod killed;
@@ -24,6 +25,7 @@ mod session;
 mod shared;
 mod split;
 mod swapped;
+mod upgrade;
 
 use anyhow::Result;
 
@@ -119,13 +121,22 @@ pub const SCENARIOS: &[Scenario] = &[
     with_package("anchor-cut", true, quick::anchor_cut, "the anchor dies silently and is fenced"),
     with_package("quick-hang", false, quick::quick_hang, "the quick server hangs; iSCSI's NOPs find it"),
     with_package("anchor-hang", false, quick::anchor_hang, "the anchor hangs; NOPs find it, and it is fenced"),
+    with_package("quick-power-cut", false, quick::quick_power_cut, "the quick server loses its power, and its cache"),
+    with_package("anchor-power-cut", false, quick::anchor_power_cut, "the anchor loses its power, and its cache"),
     with_package("tuned", false, quick::tuned, "both die, one after the other, with the shortest useful timeouts"),
     with_package("daemon-dead", false, quick::daemon_dead, "the quick server dies while the daemon is dead"),
+    with_package("fallback", false, fallback::watched, "sockets out of reach are watched; each server dies silently"),
     with_package("limits-return", false, quick::limits_return, "iscsid and the daemon restarted: limits are back"),
     with_package("both-away", true, both_away::a_minute, "both servers are away for a minute: no write fails"),
     with_package("a-then-b", false, both_away::a_then_b, "a is cut and a second later b; both return together"),
     with_package("b-then-a", false, both_away::b_then_a, "b is cut and a second later a; both return together"),
     with_package("congested", false, congested::link, "loss, delay, a pause and a saturated link cost no leg"),
+    with_package(
+        "congested-tuned",
+        false,
+        congested::tuned,
+        "the same with the shortest useful timeouts, but for the pause",
+    ),
     with_package(
         "anchor-in-probation",
         false,
@@ -137,6 +148,7 @@ pub const SCENARIOS: &[Scenario] = &[
     // People, and the daemon itself.
     with_package("logout-login", false, session::logout_login, "target b logged out and in by hand: a new disk name"),
     with_package("iscsid-restart", false, session::iscsid_restart, "iscsid restarted: no leg lost, no alarm"),
+    with_package("iscsi-upgrade", false, upgrade::open_iscsi, "open-iscsi is upgraded under load: no leg lost"),
     with_package(
         "blocked-leg-bus",
         true,

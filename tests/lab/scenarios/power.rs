@@ -43,7 +43,7 @@ pub fn cycle(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Without the daemon, healed as the manuals say: proof that the lab sees stale blocks when there are any.
 pub fn stock(stage: &mut Stage<'_>) -> Result<()> {
-    set_up_volumes(stage, 5)?;
+    set_up_volumes(stage, ['a', 'c'], 5)?;
     burst_and_cut(stage)?;
     reading::flush(stage.guest())?;
     stage.wait_for_dm("vg0/r1", "to lose its leg", |status| status.health == "AD")?;
@@ -69,14 +69,19 @@ pub fn stock(stage: &mut Stage<'_>) -> Result<()> {
 
 /// The mirrors on servers a and c, under the daemon.
 fn set_up(stage: &mut Stage<'_>, timeout: u32) -> Result<()> {
+    set_up_on(stage, ['a', 'c'], timeout)
+}
+
+/// The same with the legs in this order.
+pub fn set_up_on(stage: &mut Stage<'_>, legs: [char; 2], timeout: u32) -> Result<()> {
     // A machine that never had other mirrors: no state, no registrations.
     stage.guest().sh(&format!("systemctl stop {UNIT}; rm -rf /var/lib/mirrorkeeper/*"))?;
-    set_up_volumes(stage, timeout)?;
+    set_up_volumes(stage, legs, timeout)?;
     stage.guest().sh(&format!("systemctl start {UNIT}"))?;
     install::wait_for_redundancy(stage.guest())
 }
 
-fn set_up_volumes(stage: &mut Stage<'_>, timeout: u32) -> Result<()> {
+fn set_up_volumes(stage: &mut Stage<'_>, legs: [char; 2], timeout: u32) -> Result<()> {
     stage.step("moving the mirrors to servers a and c");
     stage.lab.start_server()?;
     let guest = stage.guest();
@@ -90,7 +95,7 @@ fn set_up_volumes(stage: &mut Stage<'_>, timeout: u32) -> Result<()> {
          systemctl stop lab-target@b"
     ))?;
     stock::log_in(guest, "10.10.3.2", 'c', timeout)?;
-    stock::make_volumes(guest, 'a', 'c')?;
+    stock::make_volumes(guest, legs[0], legs[1])?;
     reading::prepare(guest)?;
     // What was prepared is on c's disk for good, so that whatever the cut takes was acknowledged after this.
     stage.lab.sync_server()

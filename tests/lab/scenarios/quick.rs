@@ -12,6 +12,9 @@ use crate::stage::{LOSS_LIMIT, Stage, name};
 use crate::stock::{self, VOLUMES};
 use crate::wait::{Look, wait_until};
 
+/// The longest that any one server may keep writers waiting with defaults.
+const PROMISE: Duration = Duration::from_secs(10);
+
 /// A server that hangs acknowledges TCP. iscsid's defaults find it: a NOP every 5 s, 5 s for an answer.
 const NOPS: Duration = Duration::from_secs(10);
 
@@ -46,23 +49,60 @@ fn one_dies(stage: &mut Stage<'_>, fault: Fault, server: Server) -> Result<()> {
     end(stage)
 }
 
+/// Server c carries leg 0, is quick, and loses its power: nothing says so, and what it had cached is gone.
+pub fn quick_power_cut(stage: &mut Stage<'_>) -> Result<()> {
+    power_cut(stage, ['c', 'a'], [(Server::C, "quick"), (Server::A, "anchor")])
+}
+
+/// The same as the anchor.
+pub fn anchor_power_cut(stage: &mut Stage<'_>) -> Result<()> {
+    power_cut(stage, ['a', 'c'], [(Server::A, "quick"), (Server::C, "anchor")])
+}
+
+fn power_cut(stage: &mut Stage<'_>, legs: [char; 2], roles: [(Server, &str); 2]) -> Result<()> {
+    super::power::set_up_on(stage, legs, 120)?;
+    stage.wait_for_roles(roles)?;
+    let promised = wait_until("the limits to be in force", LOSS_LIMIT, || {
+        let estimate = stage.guest().stall_estimate(Server::C)?;
+        Ok(if estimate <= PROMISE { Look::Done(estimate) } else { Look::NotYet(format!("{estimate:?}")) })
+    })?;
+    stage.start_writers()?;
+    let since = stage.guest().clock()?;
+    stage.lab.cut_server_power()?;
+    stage.step("server c has no power");
+    lose(stage)?;
+    stage.check_stalls("Power cut", since, promised)?;
+    let fenced = stage.events("target-fenced")?;
+    ensure!(fenced == usize::from(legs[1] == 'c'), "{fenced} targets were fenced");
+    stage.lab.start_server()?;
+    stage.step("server c is back");
+    stage.wait_for_redundancy("its return")?;
+    stage.wait_for_roles(roles)?;
+    end(stage)
+}
+
 /// What an administrator sets who wants it as short as it goes.
 const TUNED: &str = "[timeouts]\\ndetect_timeout = 2\\nquick_timeout = 1\\n";
 
 /// Both servers die, one after the other is healed.
 pub fn tuned(stage: &mut Stage<'_>) -> Result<()> {
-    stage.wait_for_roles(HEALTHY)?;
-    stage.guest().sh(&format!(
-        "mkdir -p /etc/mirrorkeeper.toml.d; printf '{TUNED}' > /etc/mirrorkeeper.toml.d/50-lab.toml
-         systemctl reload {UNIT}"
-    ))?;
-    stage.wait_for_limits(1, 2000)?;
+    tune(stage)?;
     stage.start_writers()?;
     for server in [Server::A, Server::B] {
         die_and_return(stage, Fault::Cut, server)?;
         stage.wait_for_limits(1, 2000)?;
     }
     end(stage)
+}
+
+/// Sets those, and waits until they are in force.
+pub fn tune(stage: &Stage<'_>) -> Result<()> {
+    stage.wait_for_roles(HEALTHY)?;
+    stage.guest().sh(&format!(
+        "mkdir -p /etc/mirrorkeeper.toml.d; printf '{TUNED}' > /etc/mirrorkeeper.toml.d/50-lab.toml
+         systemctl reload {UNIT}"
+    ))?;
+    stage.wait_for_limits(1, 2000)
 }
 
 /// Dies under the writers, returns when both mirrors have gone on without it, and is healed.
@@ -87,7 +127,7 @@ fn die_and_return(stage: &mut Stage<'_>, fault: Fault, server: Server) -> Result
 }
 
 /// Waits until the kernel has given a leg of each mirror up and writes go on.
-fn lose(stage: &Stage<'_>) -> Result<()> {
+pub fn lose(stage: &Stage<'_>) -> Result<()> {
     for volume in VOLUMES {
         stage.wait_for_dm(volume, "to lose its leg", |status| !status.is_whole())?;
         stage.wait_for_progress(volume, 20)?;
@@ -95,7 +135,8 @@ fn lose(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn end(stage: &mut Stage<'_>) -> Result<()> {
+/// What every loss that was healed ends with.
+pub fn end(stage: &mut Stage<'_>) -> Result<()> {
     final_check(stage, Errors::Forbidden)?;
     stage.check_signals_of_a_heal()?;
     stage.check_daemon(0)

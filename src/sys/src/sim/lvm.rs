@@ -199,7 +199,8 @@ impl World {
         let vg = self.volumes[volume].vg;
         let text = self.merged(vg).ok_or("Volume group not found")?;
         let v = &self.volumes[volume];
-        if self.missing(vg, &text) != 0 || lv.legs.contains(&pv) || !v.idle() || v.live == Live::Inactive {
+        let refused = lv.legs.contains(&pv) || v.legs.is_empty() || !v.idle() || v.live == Live::Inactive;
+        if self.missing(vg, &text) != 0 || refused {
             return Err("Cannot add mirror image");
         }
         // The table is made anew from the metadata: the legs that are there are found where they are now.
