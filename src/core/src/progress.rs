@@ -94,6 +94,8 @@ impl Engine {
                 }
             }
             Op::SetRecoveryTmo { target, seconds, .. } if worked => {
+                // What counts is an answer of one that waits.
+                self.answers.remove(target);
                 let seconds = seconds.map_or_else(|| "off".to_owned(), |s| s.to_string());
                 let mut details = Details::from([
                     ("iqn", target.iqn.as_str().into()),
