@@ -28,6 +28,9 @@ impl Engine {
         if let Op::Login { target } = op {
             self.targets.all.entry(target.clone()).and_modify(|t| t.login_running = true);
         }
+        if let Op::Fence { target, sid } = op {
+            self.targets.all.entry(target.clone()).and_modify(|t| t.give_up(*sid));
+        }
         let seqno = op.writes_vg().and_then(|vg| self.vg_seqno(vg));
         let scrub = |mirror: &Mirror| {
             let kind = match op {

@@ -6,6 +6,7 @@
 
 use crate::ids::{LvUuid, TargetKey};
 use crate::ledger::{Ledger, MirrorRecord, Trust};
+use crate::name::Name;
 use crate::observation::{DiskObs, DmObs, KernelView, LegHealth, SyncAction};
 use crate::session::Targets;
 use crate::settings::Settings;
@@ -151,7 +152,34 @@ fn bound_to_wait(
     }
     let shared = carrying.iter().filter(|key| shared(ground, key));
     bound.extend(shared.map(|key| ((*key).clone(), TimeoutReason::Shared)));
+    bound.extend(astray(ground).map(|key| (key.clone(), TimeoutReason::LastGoodLeg)));
     bound
+}
+
+/// Sessions with a disk that serves a mirror none of whose legs is known to be there: something else goes by the name of its
+/// PV. Whatever the table uses may be the last copy there is.
+pub fn astray(ground: Ground<'_>) -> impl Iterator<Item = &TargetKey> {
+    let places = ground.mirrors.values().flat_map(|m| &m.legs).filter_map(|leg| leg.place.as_ref());
+    let known: BTreeSet<&Name> = places.map(|place| &place.disk).collect();
+    let lost = move |disk: &DiskObs| !known.contains(&disk.name) && serves(ground, disk);
+    ground.kernel.sessions.iter().filter(move |session| session.disks.iter().any(&lost)).map(|session| &session.target)
+}
+
+/// Whether a mirror in use has a part on a disk.
+fn serves(ground: Ground<'_>, disk: &DiskObs) -> bool {
+    let ours = |dm: &DmObs| ground.active().any(|(mirror, _)| is_of(dm, mirror));
+    let mut parts = ground.kernel.dm.iter().filter(|dm| on(dm, disk));
+    parts.any(|part| ground.kernel.dm.iter().any(|upper| upper.deps.contains(&part.dev) && ours(upper)))
+}
+
+/// Whether a device-mapper device lies on a disk.
+fn on(dm: &DmObs, disk: &DiskObs) -> bool {
+    dm.deps.iter().any(|dev| *dev == disk.dev || disk.partitions.iter().any(|(_, p)| p == dev))
+}
+
+/// Whether it is a mirror's own. Parts of one carry the uuid of an LV of their own, so they are known by who lies on them.
+fn is_of(dm: &DmObs, mirror: &Mirror) -> bool {
+    dm.suffix(&mirror.vg.uuid, &mirror.lv.uuid).is_some()
 }
 
 /// Whether one leg is being copied onto another. A comparison needs nobody.
@@ -209,11 +237,9 @@ pub fn shared(ground: Ground<'_>, key: &TargetKey) -> bool {
 
 /// Whether a device-mapper device that belongs to no managed mirror lies on a disk.
 fn strangers(ground: Ground<'_>, disk: &DiskObs) -> bool {
-    let on = |dm: &DmObs| dm.deps.iter().any(|dev| *dev == disk.dev || disk.partitions.iter().any(|(_, p)| p == dev));
-    // Parts of a mirror carry the uuid of an LV of their own, so they are known by who lies on them. One that was left with
-    // a single leg on purpose is a volume like any other.
-    let mirror = |dm: &DmObs| ground.active().any(|(m, _)| dm.suffix(&m.vg.uuid, &m.lv.uuid).is_some());
-    ground.kernel.dm.iter().filter(|dm| on(dm) && !mirror(dm)).any(|dm| {
+    // One that was left with a single leg on purpose is a volume like any other.
+    let mirror = |dm: &DmObs| ground.active().any(|(mirror, _)| is_of(dm, mirror));
+    ground.kernel.dm.iter().filter(|dm| on(dm, disk) && !mirror(dm)).any(|dm| {
         let above: Vec<&DmObs> = ground.kernel.dm.iter().filter(|upper| upper.deps.contains(&dm.dev)).collect();
         above.is_empty() && dm.open_count > 0 || above.into_iter().any(|upper| !mirror(upper))
     })

@@ -11,7 +11,7 @@ use crate::observation::LegHealth;
 use crate::op::{Op, Throttle, VgRef};
 use crate::plan::Situation;
 use crate::resolve;
-use crate::roles::session;
+use crate::roles::{self, session};
 use crate::silence;
 use crate::timeouts::STOCK;
 use crate::topology::{Leg, Live, Mirror};
@@ -104,14 +104,16 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let stock = seconds.is_none_or(|new| new >= STOCK);
             let ground = s.ground();
             let here = ground.active().filter(|(m, _)| m.legs.iter().any(|leg| session(leg) == Some(key)));
-            let spared = here.into_iter().all(|(m, record)| {
-                let good = ground.good_sessions(m, record);
-                good.iter().any(|other| *other != key && ground.seen_waiting(other))
-            });
+            let known = !roles::astray(ground).any(|astray| astray == key);
+            let spared = known
+                && here.into_iter().all(|(m, record)| {
+                    let good = ground.good_sessions(m, record);
+                    good.iter().any(|other| *other != key && ground.seen_waiting(other))
+                });
             // Where nobody is quick, everybody has what the administrator gave.
             let here = |m: &Mirror| m.live != Live::Inactive && m.unmanaged.is_none() && sole_copy_on(m, key, s);
             let plain = s.settings.quick_timeout == 0 && !s.mirrors.values().any(here);
-            ensure(!lower || asked || stock || spared || plain, || {
+            ensure(!lower || asked || stock || spared || plain && known, || {
                 "it carries a last good copy: a mirror on it has no other leg that waits".into()
             })
         }

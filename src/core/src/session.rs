@@ -76,6 +76,8 @@ pub struct Target {
     conn_error: bool,
     last_sid: Option<u32>,
     logout_answered: bool,
+    /// The session that we began to log out: whatever its target says to that is no word of a person's.
+    fenced: Option<u32>,
     losses: Vec<Mono>,
 }
 
@@ -103,6 +105,7 @@ impl Target {
             conn_error: false,
             last_sid: None,
             logout_answered: false,
+            fenced: None,
             losses: Vec::new(),
         }
     }
@@ -126,6 +129,11 @@ impl Target {
     /// When the first of its losses is forgotten.
     pub fn forgets_at(&self) -> Option<Mono> {
         self.losses.first().map(|at| at.after(FLAP_MEMORY))
+    }
+
+    /// A dead session of it is going to be logged out by us.
+    pub fn give_up(&mut self, sid: u32) {
+        self.fenced = Some(sid);
     }
 
     /// When it was last lost, within the last hour.
@@ -181,7 +189,9 @@ impl Targets {
             IscsiHint::ConnError { .. } => target.conn_error = true,
             // Only a session that was up until then was logged out by somebody. The session goes within milliseconds of the
             // answer (`facts/lab.md` 8), so it may be seen gone first.
-            IscsiHint::LogoutResponse { .. } => target.logout_answered = !target.conn_error,
+            IscsiHint::LogoutResponse { .. } => {
+                target.logout_answered = !target.conn_error && target.fenced != Some(sid);
+            }
             IscsiHint::Unbind { .. } | IscsiHint::Overrun => {}
         }
     }

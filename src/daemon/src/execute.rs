@@ -72,6 +72,10 @@ impl Executor {
                 Ok(()) => self.run(id, &op, op.argv().unwrap_or_default(), None).await,
                 Err(why) => self.report(id, OpResult::NoAnswer(why)).await,
             },
+            // It may have come back since that was decided.
+            Op::Fence { sid, .. } if sysfs::logged_in(&self.roots, *sid) => {
+                self.report(id, OpResult::Failed("it is logged in again".into())).await;
+            }
             Op::SetRecoveryTmo { sid, seconds, .. } => {
                 let (roots, sid, seconds) = (self.roots.clone(), *sid, *seconds);
                 self.here(id, &op, move || wrote(sysfs::write_recovery_tmo(&roots, sid, seconds))).await;

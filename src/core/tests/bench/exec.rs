@@ -61,8 +61,15 @@ impl Machine {
                 }
             }
             Op::Fence { sid, .. } => {
+                let up = |s: &Session| s.sid == *sid && s.state.0 == SessionState::LoggedIn;
                 let server = self.sessions.iter().position(|s| s.as_ref().is_some_and(|s| s.sid == *sid));
-                server.into_iter().for_each(|server| self.lose_session(server));
+                if let Some(server) = server {
+                    // One that is back by now is logged out in good order.
+                    match self.sessions[server].as_ref().is_some_and(up) {
+                        true => self.logout(server),
+                        false => self.lose_session(server),
+                    }
+                }
                 exit(0, "")
             }
             Op::UpdateNode { target, seconds } => {

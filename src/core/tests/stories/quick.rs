@@ -1,7 +1,7 @@
 //! Quick legs and one anchor: who fails fast, who waits, and what becomes of an anchor that dies.
 
-use crate::bench::Bench;
 use crate::bench::machine::{A, B, Machine, SECOND};
+use crate::bench::{Bench, Fault};
 use mirrorkeeper_core::input::{Command, Input, Reply};
 use mirrorkeeper_core::observation::LegHealth;
 use mirrorkeeper_core::settings::Settings;
@@ -61,6 +61,18 @@ fn an_anchor_that_dies_is_given_up_when_the_other_leg_answers() {
     bench.run_until_redundant(240);
     bench.run_for(30);
     assert_eq!(roles(&bench), [TimeoutReason::Quick, TimeoutReason::Anchor], "{}", bench.story());
+}
+
+#[test]
+fn an_anchor_that_returns_into_its_own_fence_is_logged_in_again() {
+    let mut bench = bench(&["r1"], &["testlv"]);
+    bench.faults.push_back(("fence", Fault::Slow(4)));
+    bench.machine.down(B, true);
+    bench.run_until(20, "a fence", |b| !b.times("fence").is_empty());
+    bench.machine.back(B);
+    bench.run_until(10, "its return", |b| b.target(B).state == TargetState::LoggedIn);
+    bench.run_until(10, "its logout", |b| b.target(B).state == TargetState::LoggedOut);
+    bench.run_until_redundant(240);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use mirrorkeeper_core::ids::{LvmUuid, TargetKey};
-use mirrorkeeper_core::observation::Registration;
+use mirrorkeeper_core::observation::{Backlog, Registration};
 use mirrorkeeper_core::op::{LvRef, VgRef};
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -72,6 +72,19 @@ async fn a_session_without_a_socket_has_nothing_to_look_at_or_to_destroy() {
         executor.start(OpId(7), op);
         assert_eq!(inputs.recv().await, Some(Input::OpEnded(OpId(7), OpResult::Sampled(None))));
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_logged_in_again_is_not_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = dir.path().join("sys/class/iscsi_session/session9");
+    std::fs::create_dir_all(&session).unwrap();
+    std::fs::write(session.join("state"), "LOGGED_IN\n").unwrap();
+    let (results, mut inputs) = mpsc::channel(4);
+    let executor = Executor::new(Roots::under(dir.path()), results);
+    executor.start(OpId(8), Op::Fence { sid: 9, target: target("10.0.0.1:3260", "default") });
+    let Some(Input::OpEnded(OpId(8), OpResult::Failed(why))) = inputs.recv().await else { panic!("a refusal wanted") };
+    assert!(why.contains("logged in again"), "{why}");
 }
 
 /// A machine where session 1 has a socket, and nobody who could hold it.

@@ -25,6 +25,19 @@ impl World {
         self.begin(volume, Sync { action: Action::Recover, targets, mask: ALL, begun: 0, ends: FULL, actor });
     }
 
+    /// A copy that lost its source stands still until the next table load. Once everything is back somebody is taken to have
+    /// made one: `resync-stalled` tells people.
+    pub fn resume_copy(&mut self, volume: usize) {
+        let v = &self.volumes[volume];
+        let targets = (0..v.legs.len()).filter(|leg| v.legs[*leg].health == Health::Syncing);
+        let targets = targets.fold(0, |mask, leg| mask | 1_u32 << leg);
+        let works = |leg| self.leg_way(volume, leg) == super::session::Way::Works;
+        if v.live == Live::Mirror && v.sync.is_none() && targets != 0 && (0..v.legs.len()).all(works) {
+            let actor = Actor::Nature;
+            self.begin(volume, Sync { action: Action::Recover, targets, mask: ALL, begun: 0, ends: FULL, actor });
+        }
+    }
+
     /// dmeventd's turn.
     pub fn dmeventd(&mut self, volume: usize) {
         self.volumes[volume].dmeventd_due = false;

@@ -334,7 +334,7 @@ impl World {
             Op::SampleSocket { sid, .. } => self.sample_socket(*sid),
             Op::DestroySocket { sid, seen, .. } => self.destroy_socket(*sid, *seen),
             Op::ReadDirect { disk, .. } => self.read_direct(disk),
-            Op::Fence { sid, .. } => OpResult::Exit { code: self.fence(*sid), last_line: String::new() },
+            Op::Fence { sid, .. } => self.fence(*sid),
             Op::UpdateNode { target, seconds } => {
                 let server = self.targets.iter().position(|t| t == target);
                 server.into_iter().for_each(|server| self.servers[server].record = *seconds);

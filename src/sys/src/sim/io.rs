@@ -33,6 +33,7 @@ impl World {
             }
             self.settle_writes(volume);
             self.stop_orphaned_sync(volume);
+            self.resume_copy(volume);
             self.reconcile(volume, actor);
         }
         self.wake_waiting();

@@ -124,14 +124,18 @@ impl World {
         }
     }
 
-    /// `iscsiadm -m session -r SID --logout`: what waits for the session fails into the mirrors. Its exit code.
-    pub fn fence(&mut self, sid: u32) -> i32 {
+    /// `iscsiadm -m session -r SID --logout`, unless the session is back by now: what waits for it fails into the mirrors.
+    pub fn fence(&mut self, sid: u32) -> OpResult {
+        let exit = |code| OpResult::Exit { code, last_line: String::new() };
         if self.iscsid.is_none() {
-            return NO_ISCSID;
+            return exit(NO_ISCSID);
         }
-        let Some(server) = self.server_of(sid) else { return NO_SESSION };
+        let Some(server) = self.server_of(sid) else { return exit(NO_SESSION) };
+        if self.sessions[server].as_ref().is_some_and(|session| session.state == State::LoggedIn) {
+            return OpResult::Failed("it is logged in again".to_owned());
+        }
         self.logout(server, Actor::Daemon);
-        0
+        exit(0)
     }
 
     /// Somebody mounts another LUN's file system, or takes it away again: what the session carries then has no second copy.

@@ -7,7 +7,7 @@ mod disk;
 mod session;
 mod write;
 
-pub use session::sessions;
+pub use session::{logged_in, sessions};
 pub use write::{recovery_tmo as write_recovery_tmo, set_offline};
 pub(crate) use write::{rescan, set_running};
 

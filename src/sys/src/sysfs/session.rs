@@ -31,6 +31,12 @@ pub fn sessions(roots: &Roots, gaps: &mut Vec<String>) -> Vec<SessionObs> {
     found
 }
 
+/// Whether a session is logged in at this moment.
+pub fn logged_in(roots: &Roots, sid: u32) -> bool {
+    let state = text::read(&roots.sysfs.join(format!("class/iscsi_session/session{sid}/state")));
+    state.is_ok_and(|word| self::state(&word) == SessionState::LoggedIn)
+}
+
 fn session(roots: &Roots, dir: &Path, sid: u32, gaps: &mut Vec<String>) -> Result<SessionObs> {
     let needed = |path: &Path| text::optional(path)?.ok_or_else(|| text::not(path, "", "set"));
     let iqn = needed(&dir.join("targetname"))?;

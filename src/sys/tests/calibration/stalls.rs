@@ -2,6 +2,7 @@
 
 use crate::lab::{A, B, R1, both, give_back, letters, pass, r1, write};
 use mirrorkeeper_core::observation::Detect;
+use mirrorkeeper_core::op::OpResult;
 use mirrorkeeper_sys::sim::server::Fault;
 use mirrorkeeper_sys::sim::session::State;
 use mirrorkeeper_sys::sim::world::Quirks;
@@ -88,10 +89,11 @@ fn an_anchor_that_dies_alone_is_fenced_without_an_error() {
     assert!(w.run_until(4 * SECOND, |w| state(w, A) == Some(State::Failed)), "2.4 s");
     assert!(w.now >= begun + 2 * SECOND && !w.volumes[R1].inflight.is_empty());
     let sid = w.sessions[A].as_ref().map(|session| session.sid).expect("a session");
-    assert_eq!(w.fence(sid), 0);
+    let exit = |code| OpResult::Exit { code, last_line: String::new() };
+    assert_eq!(w.fence(sid), exit(0));
     assert!(w.volumes[R1].inflight.is_empty() && !w.volumes[R1].spoiled, "2.9 s, no error");
     assert_eq!((letters(&w, R1).as_str(), state(&w, A)), ("DA", None));
-    assert_eq!(w.fence(sid), 22, "iscsiadm -m session -r 99");
+    assert_eq!(w.fence(sid), exit(22), "iscsiadm -m session -r 99");
     // The way back is a new device, and a login that somebody has to make.
     w.up(A);
     pass(&mut w, 30);
