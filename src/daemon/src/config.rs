@@ -243,7 +243,7 @@ impl Config {
                     let place = Place { file: file.to_owned(), line };
                     self.origins.insert((table.to_owned(), key.name), place);
                 }
-                None => self.problem(file, line, format!("{}: accepted are {}", key.name, key.accepts)),
+                None => self.problem(file, line, format!("{}: accepted are {}{}", key.name, key.accepts, key.why())),
             }
         }
     }

@@ -138,6 +138,19 @@ pub struct Key<T: 'static> {
     pub get: fn(&T) -> Option<Value>,
 }
 
+impl<T> Key<T> {
+    /// Why a value out of bounds would defeat more than itself; empty for most keys.
+    pub fn why(&self) -> &'static str {
+        match self.name {
+            "wait_timeout" => {
+                ": the leg that waits would give up before a server has restarted, and no leg would be left"
+            }
+            "quick_timeout" => ": 0 fails a leg at the first hiccup, and beyond a minute no leg is quick",
+            _ => "",
+        }
+    }
+}
+
 const fn seconds(least: u64, most: u64) -> Accepts {
     Accepts::Seconds { least, most, or_never: false }
 }

@@ -153,7 +153,11 @@ fn a_problem_is_told_with_file_line_key_and_what_is_accepted() {
             "mirrorkeeper.toml:2: stamp_interval: accepted are seconds: 60 to 604800, or 0 for never",
         ),
         ("[boot]\ngate = \"yes\"", "mirrorkeeper.toml:2: gate: accepted are true or false"),
-        ("[timeouts]\nwait_timeout = 60", "mirrorkeeper.toml:2: wait_timeout: accepted are seconds: 120 to 86400"),
+        (
+            "[timeouts]\nwait_timeout = 60",
+            "mirrorkeeper.toml:2: wait_timeout: accepted are seconds: 120 to 86400: the leg that waits would give up before a \
+             server has restarted, and no leg would be left",
+        ),
         ("[timeouts]\nquick_timeout = 0", "mirrorkeeper.toml:2: quick_timeout: accepted are seconds: 1 to 60"),
         ("[timeouts]\nquick_timeout = 61", "mirrorkeeper.toml:2: quick_timeout: accepted are seconds: 1 to 60"),
         (
