@@ -49,10 +49,11 @@ impl Engine {
     }
 
     /// What to do after the end of an operation, or a message of the kernel, of which only the look that it asks for will
-    /// tell what it means: nothing is begun before. `None` when there is something to tell or to note at once.
+    /// tell what it means: nothing is begun before. Returns false when there is something to tell or to note at once.
     pub(super) fn awaits_look(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         let calm = self.stopping.is_none() && self.world.kernel_seen && self.news.is_empty();
-        if !calm || self.ledger != *self.ledger_before {
+        // A command beyond its deadline has not ended, and asks for no look.
+        if !calm || !self.wants.kernel || self.ledger != *self.ledger_before {
             return false;
         }
         self.observe(now, effects);
