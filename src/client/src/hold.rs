@@ -130,7 +130,12 @@ pub const HOLDS: [Hold; 21] = [
     ),
     hold("back-off", "The last try failed, and the next one comes by itself. The job says why it failed.", HEAL),
     hold("vg-busy", "Another command works on the volume group. It goes on when that has ended.", ""),
-    hold("queued", "Another operation comes first. It goes on by itself.", ""),
+    hold(
+        "queued",
+        "Another operation comes first, or the hours for comparisons have not begun (`[resync] window`). It goes on by \
+         itself; of these hours a person who asks for healing is free.",
+        "",
+    ),
     hold("settling", "The server is back, and has to stay up for a while first. It goes on by itself.", HEAL),
 ];
 

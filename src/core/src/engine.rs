@@ -100,6 +100,8 @@ pub struct Engine {
     intended: Option<Op>,
     /// When time alone may change a decision, at the earliest.
     due: Mono,
+    /// When the last full turn was taken.
+    turned: Now,
     /// Looks in a row that showed the same.
     same_looks: u32,
     /// An operation has ended since the kernel was last looked at: nothing is begun before the next look.
@@ -213,6 +215,7 @@ impl Engine {
             moving: false,
             intended: None,
             due: Mono(0),
+            turned: Now::default(),
             same_looks: 0,
             outdated: false,
             stopping: None,
@@ -272,7 +275,7 @@ impl Engine {
         self.finish_stopping(&mut effects);
         self.observe(now, &mut effects);
         self.show(now, &roles, &holds, &mut effects);
-        self.due = self.next_due(now);
+        (self.due, self.turned) = (self.next_due(now), now);
         effects.push(Effect::WakeAt(self.next_wake(now)));
         effects
     }

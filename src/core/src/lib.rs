@@ -53,6 +53,7 @@ pub mod trust;
 mod upkeep;
 pub mod view;
 pub mod watch;
+pub mod window;
 pub mod wishes;
 pub mod witness;
 pub mod words;

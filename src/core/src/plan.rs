@@ -17,6 +17,7 @@ use crate::observation::{
 };
 use crate::op::{Op, ProbeTarget, VgRef};
 use crate::roles::Ground;
+use crate::scrub::By;
 use crate::servers::{FLAPPING, Servers};
 use crate::session::Targets;
 use crate::settings::Settings;
@@ -120,7 +121,7 @@ pub struct Situation<'a> {
     /// Inactive mirrors that somebody asked to be activated.
     pub asked: &'a BTreeSet<LvUuid>,
     /// Mirrors that are to be compared although they are redundant.
-    pub checks: &'a BTreeSet<LvUuid>,
+    pub checks: &'a BTreeMap<LvUuid, By>,
     /// Mirrors whose healing was cancelled by a person, until somebody asks for it again.
     pub cancelled: &'a BTreeSet<LvUuid>,
     /// Mirrors with a step that the safety check refused in the last turn.

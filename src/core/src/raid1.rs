@@ -13,6 +13,7 @@ use crate::plan::{Plan, ProbeRun, Situation};
 use crate::resolve;
 use crate::topology::{Leg, Live, Mirror, Place};
 use crate::trust::{self, sources};
+use crate::window;
 use crate::witness::{self, Objection};
 use crate::words::Hold;
 use std::collections::BTreeSet;
@@ -142,6 +143,11 @@ fn in_turn<'c, 'a>(s: &Situation<'_>, next: Need, mut chosen: Vec<&'c Case<'a>>,
     if !matches!(next, Need::Check | Need::Mend) {
         return chosen;
     }
+    if let Some(objection) = window::closed(s).filter(|_| next == Need::Check) {
+        for case in chosen.extract_if(.., |case| may_wait(s, case)) {
+            plan.hold_with(case.mirror, objection.clone());
+        }
+    }
     let Some(first) = chosen.first().map(|case| case.mirror) else { return chosen };
     let (room, behind) = match link::room(s, first) {
         Ok(room) => (room, Objection::new(Hold::Queued, "behind", first.name.as_str())),
@@ -151,6 +157,12 @@ fn in_turn<'c, 'a>(s: &Situation<'_>, next: Need, mut chosen: Vec<&'c Case<'a>>,
         plan.hold_with(case.mirror, behind.clone());
     }
     chosen
+}
+
+/// Whether nothing but the proof is missing: the leg serves no reads, since another one that is beyond doubt does, and
+/// nobody has asked for more.
+fn may_wait(s: &Situation<'_>, case: &Case<'_>) -> bool {
+    case.leg.write_mostly && has_other_good(case) && !s.hurry.contains(&case.mirror.lv.uuid)
 }
 
 /// One held case holds all on its PV; the others say because of whom.

@@ -12,18 +12,28 @@ use crate::plan::{Plan, Situation};
 use crate::snapshot::{Details, Object, Snapshot};
 use crate::time::{Mono, Now, Wall};
 use crate::topology::{Leg, Mirror};
+use crate::window;
 use crate::words::{EventCode, MirrorState, Operation, Severity};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the calendar leaves a mirror alone whose comparison came to nothing.
 const AGAIN: Duration = Duration::from_secs(3600);
 
+/// Who wants a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Somebody who asks for it now.
+    Person,
+    /// The calendar, which can wait.
+    Calendar,
+}
+
 /// Comparisons that are wanted.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     /// Mirrors that are to be compared, or are being compared.
-    pub(crate) wanted: BTreeSet<LvUuid>,
+    pub(crate) wanted: BTreeMap<LvUuid, By>,
     /// When the calendar last had its way with a mirror.
     tried: BTreeMap<LvUuid, Mono>,
 }
@@ -38,11 +48,12 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     let ready = |m: &Mirror| {
         able && m.reported && calm(m) && !s.scrubs.contains_key(&m.lv.uuid) && s.vg_complete(&m.vg.uuid).is_ok()
     };
-    for mirror in mirrors.iter().filter(|m| s.checks.contains(&m.lv.uuid)) {
+    for (mirror, by) in mirrors.iter().filter_map(|m| Some((m, s.checks.get(&m.lv.uuid)?))) {
         if !ready(mirror) || plan.holds.contains_key(&mirror.lv.uuid) {
             continue;
         }
-        match link::room(s, mirror) {
+        let closed = window::closed(s).filter(|_| *by == By::Calendar);
+        match closed.map_or_else(|| link::room(s, mirror), Err) {
             Ok(_) => {
                 let op = Op::Check { vg: mirror.vg.clone(), lvs: vec![mirror.lv.clone()] };
                 plan.propose(Some((op, format!("{} is to be compared", mirror.name))));
@@ -77,19 +88,19 @@ impl Engine {
         if state != MirrorState::Redundant {
             return Err(Refusal::Held(format!("{name} is {state}, and compared only while it is redundant")));
         }
-        let asked = self.checks.wanted.contains(mirror);
+        let asked = self.checks.wanted.contains_key(mirror);
         if !asked && (!found.idle() || self.scrubs.contains_key(mirror)) {
             return Err(Refusal::Busy(format!("{name} is being copied or compared")));
         }
-        self.checks.wanted.insert(mirror.clone());
+        self.checks.wanted.insert(mirror.clone(), By::Person);
         self.arbiter.fresh_start();
         Ok(Reply::Job(self.jobs.begin(Operation::Check, Object::Mirror(name), uid, now)))
     }
 
-    /// Wants what the calendar wants.
+    /// Wants what the calendar wants, within the hours for it.
     pub(crate) fn keep_calendar(&mut self, now: Now) {
         let interval = self.settings.scrub_interval;
-        if interval.is_zero() || self.ledger.paused() {
+        if interval.is_zero() || self.ledger.paused() || self.window_opens(now).is_some() {
             return;
         }
         for (uuid, mirror) in &self.mirrors {
@@ -97,7 +108,9 @@ impl Engine {
             let redundant = self.snapshot.mirrors.get(&mirror.name).is_some_and(|m| m.state == MirrorState::Redundant);
             let fit = mirror.unmanaged.is_none() && mirror.kind == Kind::Raid1 && redundant && mirror.idle();
             let tried = self.checks.tried.get(uuid).is_some_and(|at| now.mono.since(*at) < AGAIN.min(interval));
-            if fit && !tried && due(last, interval, now) <= now.mono && self.checks.wanted.insert(uuid.clone()) {
+            let wanted = self.checks.wanted.contains_key(uuid);
+            if fit && !tried && !wanted && due(last, interval, now) <= now.mono {
+                self.checks.wanted.insert(uuid.clone(), By::Calendar);
                 self.checks.tried.insert(uuid.clone(), now.mono);
                 self.jobs.begin(Operation::Check, Object::Mirror(mirror.name.clone()), 0, now);
             }
@@ -111,9 +124,14 @@ impl Engine {
         records.map(move |record| due(record.last_check, interval, now))
     }
 
+    /// When the hours for comparisons that may wait begin; `None` while they last, or when there are none.
+    pub(crate) fn window_opens(&self, now: Now) -> Option<Mono> {
+        self.settings.window.and_then(|window| window.opens(now))
+    }
+
     /// The comparison of a mirror is over; `None` when it cannot be known to have been complete.
     pub(crate) fn check_ended(&mut self, now: Now, mirror: &LvUuid, name: &Name, sectors: Option<u64>) {
-        if !self.checks.wanted.remove(mirror) {
+        if self.checks.wanted.remove(mirror).is_none() {
             return;
         }
         let object = Object::Mirror(name.clone());
@@ -133,7 +151,7 @@ impl Engine {
         let paused = self.ledger.paused();
         let jobs = &mut self.jobs;
         let open = jobs.waiting(Operation::Check);
-        self.checks.wanted.retain(|uuid| {
+        self.checks.wanted.retain(|uuid, _| {
             let Some(mirror) = self.mirrors.get(uuid) else { return false };
             let object = Object::Mirror(mirror.name.clone());
             let state = next.mirrors.get(&mirror.name).map_or(MirrorState::Unknown, |m| m.state);

@@ -1,5 +1,6 @@
 //! Validated settings. Every number says how it was chosen.
 
+use crate::window::Window;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ pub struct Settings {
     pub resync_limit: u64,
     /// How often a redundant raid1 is compared without anybody asking; zero = never.
     pub scrub_interval: Duration,
+    /// Hours for comparisons that may wait; `None` = any. None: to prove a leg is worth more than a quiet afternoon, unless
+    /// the administrator says otherwise.
+    pub window: Option<Window>,
     /// How long a copy may stand still before it is told. 5 min: longer than a server takes to restart.
     pub stall_after: Duration,
     /// What is different for single mirrors, by `vg/lv`.
@@ -143,6 +147,7 @@ impl Default for Settings {
             parallel: 1,
             resync_limit: 0,
             scrub_interval: Duration::ZERO,
+            window: None,
             stall_after: Duration::from_secs(300),
             mirrors: BTreeMap::new(),
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mono(pub u64);
 
-/// Microseconds since 1970 (CLOCK_REALTIME). For people and for the ledger; may jump. The one decision that rests
-/// on it is `trust::may_lack`, which compares two losses over restarts and boots.
+/// Microseconds since 1970 (CLOCK_REALTIME). For people and for the ledger; may jump. What rests on it is
+/// `trust::may_lack`, which compares two losses over restarts and boots, and when scrubs and the hours for them are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Wall(pub u64);
@@ -20,6 +20,8 @@ pub struct Now {
     pub mono: Mono,
     /// For people.
     pub wall: Wall,
+    /// Seconds that local time is ahead of UTC, which it is east of Greenwich. Changes twice a year in many places.
+    pub east: i32,
 }
 
 impl Mono {

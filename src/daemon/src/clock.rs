@@ -5,10 +5,12 @@
 
 use mirrorkeeper_core::time::{Mono, Now, Wall};
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -20,7 +22,20 @@ pub fn now() -> Now {
         let time = clock_gettime(clock).map(Duration::from).unwrap_or_default();
         u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
     };
-    Now { mono: Mono(micros(ClockId::CLOCK_BOOTTIME)), wall: Wall(micros(ClockId::CLOCK_REALTIME)) }
+    let wall = Wall(micros(ClockId::CLOCK_REALTIME));
+    Now { mono: Mono(micros(ClockId::CLOCK_BOOTTIME)), wall, east: east(wall) }
+}
+
+/// Seconds that local time is ahead of UTC then. The rules of the time zone are read once, from the root disk, when this is
+/// first called: another zone counts from the next start on, summer time by itself.
+fn east(at: Wall) -> i32 {
+    let seconds = libc::time_t::try_from(at.0 / 1_000_000).unwrap_or(libc::time_t::MAX);
+    let mut local = MaybeUninit::uninit();
+    // SAFETY: reads and writes values of ours, which it does not keep.
+    let known = !unsafe { libc::localtime_r(&raw const seconds, local.as_mut_ptr()) }.is_null();
+    // SAFETY: filled in when known.
+    let local: Option<libc::tm> = known.then(|| unsafe { local.assume_init() });
+    local.and_then(|tm| i32::try_from(tm.tm_gmtoff).ok()).unwrap_or(0)
 }
 
 struct Fd(TimerFd);

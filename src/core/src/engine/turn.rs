@@ -23,6 +23,9 @@ const SOON: u32 = 15;
 /// Looks that a decision may rest on: a mirror counts as steady when it was seen so twice.
 const LOOKS: u32 = 2;
 
+/// Microseconds that the wall clock is set by at least. A slewed one takes hours for that, and turns are taken meanwhile.
+const JUMP: u64 = 1_000_000;
+
 impl Engine {
     /// What to do about an input that brings nothing new: waiting is most of what there is to do, and a full turn costs a
     /// hundred times as much as seeing that nothing has changed. `None` calls for a full turn.
@@ -37,7 +40,8 @@ impl Engine {
                 self.same_looks = if kernel.is_like(&self.world.kernel) { self.same_looks + 1 } else { 0 };
                 let waiting = self.outdated || self.wants.kernel || self.wants.nodes || !self.news.is_empty();
                 let stirs = self.targets.all.iter().any(|(key, t)| silence::stirs(key, t, kernel, now.mono));
-                if kernel.partial || waiting || stirs || self.same_looks < LOOKS || now.mono >= self.due {
+                let due = now.mono >= self.due || self.clock_was_set(now);
+                if kernel.partial || waiting || stirs || self.same_looks < LOOKS || due {
                     return None;
                 }
                 self.world.see_again(kernel);
@@ -65,6 +69,14 @@ impl Engine {
     pub(super) fn only_saved(&self, now: Now) -> bool {
         let calm = self.stopping.is_none() && self.world.kernel_seen && self.news.is_empty() && !self.moving;
         calm && now.mono < self.due && self.ledger == *self.ledger_before && self.saved.is(&self.ledger)
+    }
+
+    /// Whether the wall clock has jumped since the last full turn, or local time has: what is due by them is due at another
+    /// moment then.
+    fn clock_was_set(&self, now: Now) -> bool {
+        let passed = now.mono.0.wrapping_sub(self.turned.mono.0);
+        let shown = now.wall.0.wrapping_sub(self.turned.wall.0);
+        shown.abs_diff(passed) > JUMP || now.east != self.turned.east
     }
 
     /// The next moment at which time alone may change a decision.
@@ -95,7 +107,7 @@ impl Engine {
             .chain(looks)
             .chain(stamps)
             .chain(scrubs);
-        let all = all.chain(self.stalls.due(s.stall_after)).chain(self.calendar_due(now));
+        let all = all.chain(self.stalls.due(s.stall_after)).chain(self.calendar_due(now)).chain(self.window_opens(now));
         let all = all.chain(self.targets.all.values().filter_map(Target::forgets_at));
         let all = all.chain(self.arbiter.due(s)).chain(self.jobs.due(s.job_kept)).chain([grace]);
         all.filter(|at| *at > now.mono).min().unwrap_or(Mono(u64::MAX))

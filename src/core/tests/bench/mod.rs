@@ -78,6 +78,8 @@ pub struct Bench {
     pub ledger_ok: bool,
     /// The LVM report works.
     pub report_ok: bool,
+    /// Seconds that local time is ahead of UTC.
+    pub east: i32,
     /// Ledger writes.
     pub saves: usize,
     /// Wake-ups by the engine's own timer.
@@ -125,6 +127,7 @@ impl Bench {
             faults: VecDeque::new(),
             ledger_ok: true,
             report_ok: true,
+            east: 0,
             saves: 0,
             wakes: 0,
             effects: 0,
@@ -279,7 +282,7 @@ impl Bench {
     pub fn feed(&mut self, input: Input) {
         let now = self.machine.now;
         let wall = Wall(BOOT + now);
-        for effect in self.engine.step(Now { mono: Mono(now), wall }, input) {
+        for effect in self.engine.step(Now { mono: Mono(now), wall, east: self.east }, input) {
             // A death before a timer or a look at sysfs is the same as one before what follows.
             let idle = matches!(effect, Effect::WakeAt(_) | Effect::ObserveKernel);
             self.effects += usize::from(!idle);

@@ -18,3 +18,4 @@ mod service;
 mod sessions;
 mod timeouts;
 mod trouble;
+mod window;

@@ -77,7 +77,7 @@ impl Stand {
         let mut all = vgs(&self.machine);
         (self.doctor)(&mut kernel, all.get_mut(&Machine::vg()).unwrap());
         let mut ledger = self.ledger.clone();
-        let now = Now { mono: Mono(self.machine.now), wall: Wall(self.machine.now) };
+        let now = Now { mono: Mono(self.machine.now), wall: Wall(self.machine.now), east: 0 };
         let mut targets = Targets::default();
         targets.records(self.machine.nodes(), now);
         targets.observe(&kernel, &mut ledger, &Settings::default(), now);
@@ -116,7 +116,7 @@ impl Stand {
                 probes: &probes,
                 hurry: &BTreeSet::new(),
                 asked: &BTreeSet::new(),
-                checks: &BTreeSet::new(),
+                checks: &BTreeMap::new(),
                 cancelled: &BTreeSet::new(),
                 refused: &BTreeSet::new(),
                 looks: &Looks::default(),

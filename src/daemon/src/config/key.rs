@@ -4,6 +4,7 @@
 //! A range keeps out what would defeat the purpose of the setting; the built-in values are those of [`Settings`].
 
 use mirrorkeeper_core::settings::{MirrorPolicy, ServerPolicy, Settings, Verify};
+use mirrorkeeper_core::window::Window;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub enum Value {
     Flag(bool),
     /// When to verify.
     Verify(Verify),
+    /// Hours of the day; `None` for any.
+    Hours(Option<Window>),
 }
 
 /// As in a file.
@@ -35,6 +38,8 @@ impl fmt::Display for Value {
             Self::Verify(Verify::Auto) => f.write_str("\"auto\""),
             Self::Verify(Verify::Always) => f.write_str("\"always\""),
             Self::Verify(Verify::Never) => f.write_str("\"never\""),
+            Self::Hours(Some(window)) => write!(f, "\"{window}\""),
+            Self::Hours(None) => f.write_str("\"\""),
         }
     }
 }
@@ -66,6 +71,8 @@ pub enum Accepts {
     Flag,
     /// One of three words.
     Verify,
+    /// Hours of the day.
+    Hours,
 }
 
 impl fmt::Display for Accepts {
@@ -77,6 +84,7 @@ impl fmt::Display for Accepts {
             Self::Portals => f.write_str("a list of \"ADDR:PORT\" or \"ADDR\", IPv6 with a port as \"[ADDR]:PORT\""),
             Self::Flag => f.write_str("true or false"),
             Self::Verify => f.write_str("\"auto\", \"always\" or \"never\""),
+            Self::Hours => f.write_str("hours of the day such as \"22:00-06:00\", in 24 hours, or \"\" for any"),
         }
     }
 }
@@ -102,6 +110,8 @@ impl Accepts {
                 Some(Value::Portals(portals.collect::<Option<_>>()?))
             }
             (Self::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
+            (Self::Hours, DeValue::String(hours)) if hours.is_empty() => Some(Value::Hours(None)),
+            (Self::Hours, DeValue::String(hours)) => Some(Value::Hours(Some(Window::parse(hours)?))),
             (Self::Verify, DeValue::String(word)) => match word.as_ref() {
                 "auto" => Some(Value::Verify(Verify::Auto)),
                 "always" => Some(Value::Verify(Verify::Always)),
@@ -173,7 +183,7 @@ macro_rules! duration {
 }
 
 /// The general settings.
-pub const SETTINGS: [Key<Settings>; 14] = [
+pub const SETTINGS: [Key<Settings>; 15] = [
     // Up to `settle_max`: more than that, nobody waits even for a server that flaps.
     duration!("heal", "settle", seconds(1, 600), settle),
     // dmeventd needs half a second; after ten minutes of hanging writers nobody waits for it any more.
@@ -221,6 +231,17 @@ pub const SETTINGS: [Key<Settings>; 14] = [
             }
         },
         get: |settings| Some(Value::Count(settings.parallel.into())),
+    },
+    Key {
+        table: "resync",
+        name: "window",
+        accepts: Accepts::Hours,
+        set: |settings, value| {
+            if let Value::Hours(window) = value {
+                settings.window = window;
+            }
+        },
+        get: |settings| Some(Value::Hours(settings.window)),
     },
     // Below a minute every hiccup is told; a day later nobody needs to be told.
     duration!("resync", "stall_after", seconds(60, 86_400), stall_after),

@@ -56,6 +56,7 @@ fn every_key_reaches_its_setting() {
         [resync]
         limit = 1_000_000
         parallel = 2
+        window = '22:00-06:30'
         stall_after = 600
         [servers.nas1]
         portals = ['10.0.0.1:3260', '[fe80::1]:3260', 'fe80::2', 'nas1.example', 'nas1:860']
@@ -85,6 +86,7 @@ fn every_key_reaches_its_setting() {
         scrub_interval: Duration::from_secs(86_400),
         resync_limit: 1_000_000,
         parallel: 2,
+        window: mirrorkeeper_core::window::Window::parse("22:00-06:30"),
         stall_after: Duration::from_secs(600),
         servers: [("nas1".to_owned(), ServerPolicy { portals })].into(),
         mirrors: [
@@ -129,7 +131,7 @@ fn a_later_file_wins_key_by_key() {
 #[test]
 fn what_is_printed_reads_back_as_the_same() {
     let (_dir, config) = load(
-        "[boot]\ngate = true\n[mirrors.\"a/b\"]\nexclude = true\nverify = \"never\"\n[servers.\"a:1\"]\nportals = [\"b\", \"c\"]\n",
+        "[resync]\nwindow = \"22:00-06:00\"\n[boot]\ngate = true\n[mirrors.\"a/b\"]\nexclude = true\nverify = \"never\"\n[servers.\"a:1\"]\nportals = [\"b\", \"c\"]\n",
         &[],
     );
     let (_dir, again) = load(&config.render(), &[]);
@@ -166,6 +168,13 @@ fn a_problem_is_told_with_file_line_key_and_what_is_accepted() {
         ),
         ("[timeouts]\nfence = 1", "mirrorkeeper.toml:2: fence: accepted are true or false"),
         ("[resync]\nparallel = 0", "mirrorkeeper.toml:2: parallel: accepted are copies at a time: 1 to 16"),
+        (
+            "[resync]\nwindow = '22-6'",
+            "mirrorkeeper.toml:2: window: accepted are hours of the day such as \"22:00-06:00\"",
+        ),
+        ("[resync]\nwindow = '22:00-24:00'", "mirrorkeeper.toml:2: window: accepted are hours of the day"),
+        ("[resync]\nwindow = '06:00-06:00'", "mirrorkeeper.toml:2: window: accepted are hours of the day"),
+        ("[resync]\nwindow = false", "mirrorkeeper.toml:2: window: accepted are hours of the day"),
         ("[mirrors.'a/b']\npriority = -101", "mirrorkeeper.toml:2: priority: accepted are whole numbers: -100 to 100"),
         ("[boot]\nfoo = 1", "mirrorkeeper.toml:2: foo: no such key; [boot] has gate, activation_grace"),
         ("\n[mirror]\n", "mirrorkeeper.toml:2: [mirror]: no such table; there are [heal], [resync]"),

@@ -39,7 +39,7 @@ struct Channels {
 impl Machine for Channels {
     fn now(&self) -> Now {
         let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap();
-        Now { mono: Mono(micros), wall: Wall(micros) }
+        Now { mono: Mono(micros), wall: Wall(micros), east: 0 }
     }
 
     async fn wake_up(&mut self, by: Mono) -> WakeUp {

@@ -276,7 +276,7 @@ impl World {
     }
 
     fn feed(&mut self, input: Input) {
-        let now = Now { mono: Mono(self.now), wall: self.wall() };
+        let now = Now { mono: Mono(self.now), wall: self.wall(), east: 0 };
         let Some(engine) = self.daemon.engine.as_mut() else { return };
         self.daemon.steps += 1;
         for effect in engine.step(now, input) {
