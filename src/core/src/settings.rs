@@ -71,6 +71,8 @@ pub struct Settings {
     /// Hours for comparisons that may wait; `None` = any. None: to prove a leg is worth more than a quiet afternoon, unless
     /// the administrator says otherwise.
     pub window: Option<Window>,
+    /// A shutdown of the system is delayed while a mirror is being copied, for as long as logind allows.
+    pub inhibit_shutdown: bool,
     /// How long a copy may stand still before it is told. 5 min: longer than a server takes to restart.
     pub stall_after: Duration,
     /// What is different for single mirrors, by `vg/lv`.
@@ -148,6 +150,7 @@ impl Default for Settings {
             resync_limit: 0,
             scrub_interval: Duration::ZERO,
             window: None,
+            inhibit_shutdown: false,
             stall_after: Duration::from_secs(300),
             mirrors: BTreeMap::new(),
         }

@@ -91,6 +91,8 @@ pub struct Snapshot {
     pub jobs: BTreeMap<JobId, JobView>,
     /// Storage servers by name.
     pub servers: BTreeMap<Name, ServerView>,
+    /// A mirror is being copied, and the administrator wants a shutdown of the system delayed meanwhile.
+    pub delays_shutdown: bool,
 }
 
 impl Snapshot {
@@ -98,6 +100,12 @@ impl Snapshot {
     pub fn state(&self) -> MirrorState {
         let managed = self.mirrors.values().filter(|m| m.unmanaged.is_none());
         managed.map(|m| m.state).max().unwrap_or(MirrorState::Redundant)
+    }
+
+    /// Managed mirrors of which a leg is being brought up to date or mended. A comparison that is cut short costs time alone.
+    pub fn copied(&self) -> impl Iterator<Item = &Name> {
+        let copied = |m: &&MirrorView| m.unmanaged.is_none() && m.state == MirrorState::Resyncing;
+        self.mirrors.values().filter(copied).map(|m| &m.name)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::execute::{Executor, Readers};
 use crate::history::History;
 use crate::hooks::{self, Hooks};
 use crate::identity;
+use crate::inhibit;
 use crate::ledgerfile::{self, Locked, Saver};
 use crate::link;
 use crate::publish::{self, Status};
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli) -> Result<(), DaemonError> {
     let engine = Engine::new(config.settings.clone(), found, this);
     let (ours, theirs) = link::pair();
     let history = History::start(cli.state_dir.clone());
+    inhibit::spawn(cli.bus.clone(), theirs.snapshots(), inhibit::RETRY);
     let published =
         publish::spawn(cli.bus, theirs.with_history(history.clone()), Arc::new(Polkit::new(Terms::default())));
     let (results_in, results) = mpsc::channel(RESULTS);

@@ -13,6 +13,7 @@ pub mod execute;
 pub mod history;
 pub mod hooks;
 pub mod identity;
+pub mod inhibit;
 pub mod journal;
 pub mod ledgerfile;
 pub mod link;

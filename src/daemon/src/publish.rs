@@ -50,6 +50,16 @@ pub enum Bus {
     Address(String),
 }
 
+impl Bus {
+    /// A connection to it that is still to be made.
+    pub fn builder(&self) -> Builder<'_> {
+        match self {
+            Self::System => Builder::system(),
+            Self::Address(address) => Builder::address(address.as_str()),
+        }
+    }
+}
+
 /// How publishing goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
@@ -176,12 +186,9 @@ async fn session(offer: &Offer, status: &watch::Sender<Status>) -> End {
 
 /// Connects, exports everything in `snapshot`, and takes the name.
 async fn export(offer: &Offer, snapshot: Arc<Snapshot>) -> zbus::Result<Exports> {
-    let builder = match &offer.bus {
-        Bus::System => Builder::system(),
-        Bus::Address(address) => Builder::address(address.as_str()),
-    };
     // The ObjectManager is served from the start: without any object zbus starts listening late and loses first calls.
-    let connection = builder.method_timeout(BUS_ANSWER).serve_at(path::ROOT, ObjectManager).build().await?;
+    let builder = offer.bus.builder().method_timeout(BUS_ANSWER);
+    let connection = builder.serve_at(path::ROOT, ObjectManager).build().await?;
     let mut exports = Exports::new(connection.clone(), &offer.link, &offer.authority);
     exports.snapshot = snapshot.clone();
     exports.show(snapshot).await;

@@ -234,6 +234,7 @@ impl Engine {
                 .collect(),
             servers: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            delays_shutdown: false,
         });
         if !self.outdated {
             self.jobs.settle(&next.mirrors, &next.targets, self.settings.job_kept, now);
@@ -247,6 +248,7 @@ impl Engine {
             self.settle_service(now, &next);
             self.settle_checks(now, &next);
         }
+        next.delays_shutdown = self.settings.inhibit_shutdown && next.copied().next().is_some();
         let snapshot = &next;
         self.hurry.retain(|uuid| {
             let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));

@@ -316,6 +316,25 @@ fn returned_volumes_are_compared_one_after_the_other_the_important_first() {
     assert_eq!(bench.times("quarantine").len(), 1, "both are let in at once");
 }
 
+#[test]
+fn a_shutdown_is_delayed_by_copies_alone_and_only_if_that_is_wanted() {
+    for inhibit_shutdown in [false, true] {
+        let mut bench = Bench::settled(&["r1"], &[]);
+        set(&mut bench, Settings { inhibit_shutdown, ..settings() });
+        let delays = |bench: &Bench| bench.engine().snapshot().delays_shutdown;
+        bench.machine.down(B, true);
+        bench.run_for(200);
+        assert!(!delays(&bench), "a copy that cannot be made is not waited for");
+        bench.machine.back(B);
+        bench.run_until(60, "resyncing", |b| b.mirror("r1").state == MirrorState::Resyncing);
+        assert_eq!(delays(&bench), inhibit_shutdown, "{}", bench.story());
+        bench.run_until(60, "verifying", |b| b.mirror("r1").state == MirrorState::Verifying);
+        assert!(!delays(&bench), "a comparison can be made again");
+        bench.run_until_redundant(60);
+        assert!(!delays(&bench));
+    }
+}
+
 fn findings(bench: &mut Bench) -> Vec<Finding> {
     match bench.command(Command::Diagnose) {
         Ok(Reply::Findings(found)) => found,

@@ -183,7 +183,7 @@ macro_rules! duration {
 }
 
 /// The general settings.
-pub const SETTINGS: [Key<Settings>; 15] = [
+pub const SETTINGS: [Key<Settings>; 16] = [
     // Up to `settle_max`: more than that, nobody waits even for a server that flaps.
     duration!("heal", "settle", seconds(1, 600), settle),
     // dmeventd needs half a second; after ten minutes of hanging writers nobody waits for it any more.
@@ -242,6 +242,17 @@ pub const SETTINGS: [Key<Settings>; 15] = [
             }
         },
         get: |settings| Some(Value::Hours(settings.window)),
+    },
+    Key {
+        table: "resync",
+        name: "inhibit_shutdown",
+        accepts: Accepts::Flag,
+        set: |settings, value| {
+            if let Value::Flag(inhibit) = value {
+                settings.inhibit_shutdown = inhibit;
+            }
+        },
+        get: |settings| Some(Value::Flag(settings.inhibit_shutdown)),
     },
     // Below a minute every hiccup is told; a day later nobody needs to be told.
     duration!("resync", "stall_after", seconds(60, 86_400), stall_after),

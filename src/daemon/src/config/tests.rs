@@ -57,6 +57,7 @@ fn every_key_reaches_its_setting() {
         limit = 1_000_000
         parallel = 2
         window = '22:00-06:30'
+        inhibit_shutdown = true
         stall_after = 600
         [servers.nas1]
         portals = ['10.0.0.1:3260', '[fe80::1]:3260', 'fe80::2', 'nas1.example', 'nas1:860']
@@ -87,6 +88,7 @@ fn every_key_reaches_its_setting() {
         resync_limit: 1_000_000,
         parallel: 2,
         window: mirrorkeeper_core::window::Window::parse("22:00-06:30"),
+        inhibit_shutdown: true,
         stall_after: Duration::from_secs(600),
         servers: [("nas1".to_owned(), ServerPolicy { portals })].into(),
         mirrors: [

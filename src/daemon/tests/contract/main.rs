@@ -9,6 +9,7 @@
 mod calls;
 mod flood;
 mod history;
+mod inhibit;
 mod introspection;
 mod life;
 mod members;

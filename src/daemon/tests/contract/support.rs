@@ -328,6 +328,7 @@ pub fn world() -> Snapshot {
         mirrors: [("vg0/lv".into(), mirror())].into(),
         jobs: [(JobId(1), job(JobState::Running))].into(),
         servers: [("10.0.0.1".into(), server())].into(),
+        delays_shutdown: false,
     }
 }
 
