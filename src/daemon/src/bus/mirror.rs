@@ -43,6 +43,10 @@ impl Exported for Mirror {
 
     const UNANNOUNCED: &'static [&'static str] = &["ObservedAtUSec"];
 
+    fn take_unannounced((_, old): &mut Self::View, (_, new): &Self::View) {
+        old.observed_at = new.observed_at;
+    }
+
     fn new(view: watch::Receiver<Self::View>, gate: Gate) -> Self {
         Self { view, gate }
     }

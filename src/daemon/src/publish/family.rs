@@ -96,6 +96,7 @@ impl<I: Exported> Family<I> {
 impl<I: Exported> Object<I> {
     async fn show(&mut self, view: I::View, now: Instant) {
         let changed = self.view.send_if_modified(|shown| {
+            I::take_unannounced(shown, &view);
             let changed = *shown != view;
             *shown = view;
             changed
