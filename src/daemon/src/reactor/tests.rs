@@ -134,6 +134,22 @@ async fn a_burst_of_wake_ups_makes_one_observation_more_and_hints_keep_their_ord
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wake_up_right_after_a_look_that_was_due_is_answered_at_once() {
+    let mut bench = bench(|input, now, _| match input {
+        Input::Tick => vec![Effect::ObserveKernel],
+        _ => vec![Effect::WakeAt(now.mono.after(Duration::from_secs(1)))],
+    });
+    bench.first_look().await;
+    bench.look().await;
+    let due = Instant::now();
+    for answered in [Duration::ZERO, LOOK_GAP] {
+        bench.wake.send(WakeUp::Look).unwrap();
+        bench.look().await;
+        assert_eq!(due.elapsed().as_millis(), answered.as_millis());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_loop_turns_when_the_engine_asked_and_at_least_at_its_heartbeat() {
     let mut asked = Some(Mono(7_000_000));
     let mut bench = bench(move |_, _, _| asked.take().map(Effect::WakeAt).into_iter().collect());
