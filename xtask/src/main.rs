@@ -3,6 +3,7 @@
 //! Plain standard library on purpose: this is compiled before anything else can be done with a fresh checkout. It
 //! only strings together tools that can also be run by hand; every command line it runs is printed.
 
+mod bench;
 mod needs;
 mod package;
 mod run;
@@ -25,6 +26,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo           build the package and show the main job in the lab, with times
   package        build the .deb, in target/debian
   lab ARGS...    run the lab's own command; `cargo xtask lab help` shows what it can do
+  bench          measure what is promised, and print it beside the budgets
   sim ARGS...    run schedules of the simulator: --seeds N [--from S] [--jobs J], or --seed S --trace";
 
 /// The simulated machine, the tests that hold it to what was measured, and the daemon over it. No package has them.
@@ -55,6 +57,7 @@ fn perform() -> Result<()> {
             build_lab(&mut Steps::new(1))?;
             run::through(Command::new(lab_program()).args(&args[1..]))
         }
+        ["bench"] => bench::run(),
         ["sim", ..] => sim::run(&args[1..]),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -82,7 +85,7 @@ fn test(lab: Lab) -> Result<()> {
     )?;
     steps.run("tests", cargo(&["test", "--quiet", "--workspace", "--features", SIM]))?;
     steps.run("the simulator", sim::build())?;
-    steps.run("schedules", sim::schedules())?;
+    steps.run("schedules", sim::schedules(None))?;
     if lab != Lab::None {
         let deb = steps.call("package", package::build)?;
         build_lab(&mut steps)?;

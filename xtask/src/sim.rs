@@ -27,10 +27,11 @@ pub fn build() -> Command {
     ])
 }
 
-/// Goes through the schedules of a test run.
-pub fn schedules() -> Command {
+/// Goes through the schedules of a test run, on so many cores; on all of them unless it is said.
+pub fn schedules(cores: Option<&str>) -> Command {
     let mut command = program();
     command.args(["--seeds", SCHEDULES]);
+    cores.map(|cores| command.args(["--jobs", cores]));
     command
 }
 

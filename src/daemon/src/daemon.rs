@@ -17,6 +17,7 @@ use crate::reactor::{Ends, Machine, Reactor, Signal, WakeUp, Work};
 use crate::sense::Sensors;
 use crate::systemd::Notifier;
 use mirrorkeeper_core::engine::{self, Engine};
+use mirrorkeeper_core::input::Input;
 use mirrorkeeper_core::observation::KernelView;
 use mirrorkeeper_core::time::{Mono, Now};
 use mirrorkeeper_sys::Roots;
@@ -47,11 +48,30 @@ pub enum DaemonError {
     Signals(io::Error),
 }
 
+/// Where a machine leaves what its work has come to.
+pub struct Ways {
+    /// To [`Ends::results`].
+    pub results: mpsc::Sender<Input>,
+    /// To [`Ends::configs`].
+    pub configs: mpsc::Sender<Config>,
+}
+
 /// Runs until a signal says stop.
 ///
 /// # Errors
 /// When it cannot start, or another instance runs. All else is lived with.
 pub async fn run(cli: Cli) -> Result<(), DaemonError> {
+    run_on(cli, Host::new).await
+}
+
+/// The same on a machine that need not be this one.
+///
+/// # Errors
+/// As [`run`], and those of `machine`.
+pub async fn run_on<M: Machine>(
+    cli: Cli,
+    machine: impl FnOnce(&Cli, Ways) -> Result<M, DaemonError>,
+) -> Result<(), DaemonError> {
     if !nix::unistd::geteuid().is_root() {
         tracing::warn!("not root: only what everybody may see is observed, and no operation will succeed");
     }
@@ -70,21 +90,12 @@ pub async fn run(cli: Cli) -> Result<(), DaemonError> {
     let engine = Engine::new(config.settings.clone(), found, this);
     let (ours, theirs) = link::pair();
     let history = History::start(cli.state_dir.clone());
+    let theirs = theirs.with_history(history.clone());
     inhibit::spawn(cli.bus.clone(), theirs.snapshots(), inhibit::RETRY);
-    let published =
-        publish::spawn(cli.bus, theirs.with_history(history.clone()), Arc::new(Polkit::new(Terms::default())));
+    let published = publish::spawn(cli.bus.clone(), theirs, Arc::new(Polkit::new(Terms::default())));
     let (results_in, results) = mpsc::channel(RESULTS);
     let (configs_in, configs) = mpsc::channel(1);
-    let roots = Roots::default();
-    let machine = Host {
-        observer: Observer::new(roots.clone()),
-        sensors: Sensors::new(roots.clone()).map_err(DaemonError::Timer)?,
-        executor: Executor::new(roots, results_in.clone()),
-        readers: Readers::start(&results_in),
-        saver: Saver::start(cli.state_dir, results_in),
-        config: cli.config,
-        configs: configs_in,
-    };
+    let machine = machine(&cli, Ways { results: results_in, configs: configs_in })?;
     let signals = signals(published.clone()).map_err(DaemonError::Signals)?;
     tracing::info!("mirrorkeeperd {} starts", env!("CARGO_PKG_VERSION"));
     let audience = Audience::new(history, Hooks::start(hooks::DIR.into()));
@@ -107,6 +118,21 @@ struct Host {
     saver: Saver,
     config: PathBuf,
     configs: mpsc::Sender<Config>,
+}
+
+impl Host {
+    fn new(cli: &Cli, ways: Ways) -> Result<Self, DaemonError> {
+        let roots = Roots::default();
+        Ok(Self {
+            observer: Observer::new(roots.clone()),
+            sensors: Sensors::new(roots.clone()).map_err(DaemonError::Timer)?,
+            executor: Executor::new(roots, ways.results.clone()),
+            readers: Readers::start(&ways.results),
+            saver: Saver::start(cli.state_dir.clone(), ways.results),
+            config: cli.config.clone(),
+            configs: ways.configs,
+        })
+    }
 }
 
 impl Machine for Host {
