@@ -454,10 +454,7 @@ impl Engine {
                 Err(Refused::Occupied) => None,
                 // Looking again is nobody's business; the verdict of the last look stands.
                 Err(Refused::Until(_)) if op.writes_vg().is_none() => None,
-                Err(Refused::Until(due)) => {
-                    let at = now.wall.0 + due.0.saturating_sub(now.mono.0);
-                    Some(Objection::new(Hold::BackOff, "until", at))
-                }
+                Err(Refused::Until(due)) => Some(Objection::new(Hold::BackOff, "until", now.wall_of(due).0)),
                 Ok(()) if needs_ledger(&op) && self.saved.generation != self.ledger.generation => {
                     self.moving = true;
                     self.saved.error.as_ref().map(|why| Objection::new(Hold::LedgerUnwritable, "reason", why.as_str()))

@@ -208,10 +208,8 @@ impl Jobs {
                         let copying = mirror.ratio < 1.0;
                         job.view.progress = copying.then_some(mirror.ratio);
                         job.view.rate = mirror.rate;
-                        job.view.expected_end = match mirror.remaining.filter(|_| copying) {
-                            Some(left) => Wall(now.wall.0 + u64::try_from(left.as_micros()).unwrap_or(0)),
-                            None => Wall(0),
-                        };
+                        job.view.expected_end =
+                            expected(job.view.expected_end, mirror.remaining.filter(|_| copying), now);
                         let held = mirror.hold.filter(|hold| *hold >= Hold::NeedsOperator);
                         let up = job.view.operation == Operation::Activate;
                         match (mirror.state, held) {
@@ -272,5 +270,30 @@ impl Jobs {
                 shown.insert(*id, job.view.clone());
             }
         }
+    }
+}
+
+/// When a copy will be over. A guess that has moved by less than a second has not moved: it is new at every look, and would be
+/// announced each time.
+fn expected(before: Wall, left: Option<Duration>, now: Now) -> Wall {
+    let Some(left) = left.and_then(|left| u64::try_from(left.as_micros()).ok()) else { return Wall(0) };
+    let at = Wall(now.wall.0.saturating_add(left));
+    if before.0.abs_diff(at.0) < 1_000_000 { before } else { at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expected_end_moves_by_seconds_only() {
+        let now = |wall| Now { mono: Mono(wall), wall: Wall(wall) };
+        let left = Some(Duration::from_secs(10));
+        let first = expected(Wall(0), left, now(5_000_000));
+        assert_eq!(first, Wall(15_000_000));
+        assert_eq!(expected(first, left, now(5_900_000)), first);
+        assert_eq!(expected(first, left, now(6_000_000)), Wall(16_000_000));
+        assert_eq!(expected(first, Some(Duration::from_secs(5)), now(6_000_000)), Wall(11_000_000));
+        assert_eq!(expected(first, None, now(6_000_000)), Wall(0));
     }
 }

@@ -290,7 +290,7 @@ impl Situation<'_> {
             let hurry = at_once || mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
             let settled = self.settled_at(key)?;
             if settled > self.now.mono && !hurry {
-                let at = self.now.wall.0 + (settled.0 - self.now.mono.0);
+                let at = self.now.wall_of(settled).0;
                 let flaps = self.flaps(key);
                 hold(match flaps {
                     0..FLAPPING => Objection::new(Hold::Settling, "until", at),

@@ -4,7 +4,6 @@ use crate::ids::TargetKey;
 use crate::name::Name;
 use crate::plan::Situation;
 use crate::snapshot::{ServerView, TargetView};
-use crate::time::Wall;
 use crate::words::{ServerState, TargetState};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,11 +30,6 @@ pub fn views(
         let state = if maintenance { ServerState::Maintenance } else { state(&keys, targets) };
         let settles = keys.iter().filter_map(|key| s.settled_at(key)).max().filter(|at| *at > s.now.mono);
         let was = before.get(name);
-        // The two clocks are not read in one moment: what moved by less than a second has not moved.
-        let same = |was: &Wall, at: Wall| was.0.abs_diff(at.0) < 1_000_000;
-        let held_until = settles.map(|at| Wall(s.now.wall.0 + (at.0 - s.now.mono.0)));
-        let held_until =
-            held_until.map(|at| was.and_then(|was| was.held_until).filter(|was| same(was, at)).unwrap_or(at));
         let view = ServerView {
             portals: server.portals.iter().cloned().collect(),
             state,
@@ -43,7 +37,7 @@ pub fn views(
             mirrors: mirrors.remove(name).into_iter().flatten().cloned().collect(),
             maintenance,
             flap_count: u32::try_from(s.servers.flaps(name)).unwrap_or(u32::MAX),
-            held_until,
+            held_until: settles.map(|at| s.now.wall_of(at)),
             since: was.filter(|was| was.state == state).map_or(s.now.wall, |was| was.since),
         };
         views.insert(name.clone(), view);

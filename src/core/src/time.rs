@@ -24,6 +24,13 @@ pub struct Now {
     pub east: i32,
 }
 
+impl Now {
+    /// What people call a moment, past or to come.
+    pub fn wall_of(self, at: Mono) -> Wall {
+        Wall(self.wall.0.saturating_add(at.0).saturating_sub(self.mono.0))
+    }
+}
+
 impl Mono {
     /// That long after this moment (saturating).
     #[must_use]
@@ -34,5 +41,17 @@ impl Mono {
     /// How long ago `earlier` was; zero if it is still to come.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_one_name_before_and_after_it_has_come() {
+        let now = |seconds: u64| Now { mono: Mono(seconds * 1_000_000), wall: Wall((1000 + seconds) * 1_000_000) };
+        let due = now(5).mono;
+        assert_eq!([now(2), now(5), now(9)].map(|now| now.wall_of(due)), [now(5).wall; 3]);
     }
 }

@@ -259,7 +259,6 @@ fn first_sync(mirror: &Mirror) -> bool {
 /// A target as shown.
 pub fn target_view(s: &Situation<'_>, key: &TargetKey, target: &Target, reason: TimeoutReason) -> TargetView {
     let timeout = target.recovery_tmo.map(|tmo| tmo.map_or(-1, |seconds| i32::try_from(seconds).unwrap_or(i32::MAX)));
-    let wall_of = |at: Mono| Wall(s.now.wall.0 + at.0.saturating_sub(s.now.mono.0));
     TargetView {
         server: s.servers.of(&key.name).cloned().unwrap_or_default(),
         detect_timeout: detect::in_force(target, s.targets.iscsid()),
@@ -277,7 +276,7 @@ pub fn target_view(s: &Situation<'_>, key: &TargetKey, target: &Target, reason: 
             timeouts::stall(reason, tmo, detect, s.settings).map(Duration::from_secs_f64)
         }),
         last_error: target.last_error.clone(),
-        next_attempt: target.next_attempt.filter(|_| target.state != TargetState::LoggedIn).map(wall_of),
+        next_attempt: target.next_attempt.filter(|_| target.state != TargetState::LoggedIn).map(|at| s.now.wall_of(at)),
         attempts: target.attempts,
     }
 }

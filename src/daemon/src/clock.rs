@@ -12,18 +12,30 @@ use nix::time::{ClockId, clock_gettime};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// How far the clock for people may run away from the reckoned one. 0.1 s: nobody sees that, a clock that is slewed as fast
+/// as Linux does it (500 ppm) needs 200 s for it, and two readings are further apart only if one of them was delayed.
+const DRIFT: u64 = 100_000;
+
 /// What time it is. Linux has had both clocks since 2.6.39; a failure would read as zero.
+///
+/// The clock for people is reckoned from the other one. The two cannot be read in one moment, so that a deadline on the one
+/// would come out some microseconds different on the other at every look, and be announced each time.
 pub fn now() -> Now {
+    static OFFSET: AtomicU64 = AtomicU64::new(0);
     let micros = |clock| {
         let time = clock_gettime(clock).map(Duration::from).unwrap_or_default();
         u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
     };
-    let wall = Wall(micros(ClockId::CLOCK_REALTIME));
-    Now { mono: Mono(micros(ClockId::CLOCK_BOOTTIME)), wall, east: east(wall) }
+    let (mono, wall) = (micros(ClockId::CLOCK_BOOTTIME), micros(ClockId::CLOCK_REALTIME));
+    let offset = steady(OFFSET.load(Ordering::Relaxed), wall.wrapping_sub(mono));
+    OFFSET.store(offset, Ordering::Relaxed);
+    let wall = Wall(mono.wrapping_add(offset));
+    Now { mono: Mono(mono), wall, east: east(wall) }
 }
 
 /// Seconds that local time is ahead of UTC then. The rules of the time zone are read once, from the root disk, when this is
@@ -36,6 +48,12 @@ fn east(at: Wall) -> i32 {
     // SAFETY: filled in when known.
     let local: Option<libc::tm> = known.then(|| unsafe { local.assume_init() });
     local.and_then(|tm| i32::try_from(tm.tm_gmtoff).ok()).unwrap_or(0)
+}
+
+/// The offset between the clocks: as before, unless one of them was set.
+fn steady(before: u64, seen: u64) -> u64 {
+    let apart = seen.wrapping_sub(before);
+    if apart.min(apart.wrapping_neg()) > DRIFT { seen } else { before }
 }
 
 struct Fd(TimerFd);
@@ -93,6 +111,20 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn the_clocks_keep_their_distance_until_one_is_set() {
+        assert_eq!(steady(1_000_000, 1_000_007), 1_000_000);
+        assert_eq!(steady(1_000_000, 999_990), 1_000_000);
+        assert_eq!(steady(1_000_000, 1_100_001), 1_100_001);
+        assert_eq!(steady(1_000_000, 899_999), 899_999);
+        // A clock for people that stands before the boot.
+        assert_eq!(steady(u64::MAX, 5), u64::MAX);
+        assert_eq!(steady(5, u64::MAX - 200_000), u64::MAX - 200_000);
+        let apart = |now: Now| now.wall.0.wrapping_sub(now.mono.0);
+        let first = apart(now());
+        assert!((0..100).all(|_| apart(now()) == first));
+    }
 
     #[tokio::test]
     async fn it_does_not_wake_early_and_a_moment_that_is_past_is_now() {
