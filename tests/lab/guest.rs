@@ -130,9 +130,19 @@ impl DmStatus {
     }
 }
 
-/// The object of a mirror `vg/lv`: its name encoded as `sd_bus_path_encode` does.
+/// The object of a mirror `vg/lv`.
 pub fn mirror_path(name: &str) -> String {
-    let mut path = "/org/mirrorkeeper1/mirror/".to_owned();
+    object_path("mirror", name)
+}
+
+/// The object of a server, which without configuration is named by its address.
+pub fn server_path(name: &str) -> String {
+    object_path("server", name)
+}
+
+/// A name encoded as `sd_bus_path_encode` does.
+pub fn object_path(kind: &str, name: &str) -> String {
+    let mut path = format!("/org/mirrorkeeper1/{kind}/");
     for (i, byte) in name.bytes().enumerate() {
         if byte.is_ascii_alphabetic() || (i > 0 && byte.is_ascii_digit()) {
             path.push(char::from(byte));
@@ -156,6 +166,7 @@ mod tests {
     fn names_are_encoded_as_systemd_does() {
         assert_eq!(mirror_path("vg0/r1"), "/org/mirrorkeeper1/mirror/vg0_2fr1");
         assert_eq!(mirror_path("0a/b"), "/org/mirrorkeeper1/mirror/_30a_2fb");
+        assert_eq!(server_path("10.10.2.2"), "/org/mirrorkeeper1/server/_310_2e10_2e2_2e2");
         assert_eq!(dm_name("my-vg/r1"), "my--vg-r1");
     }
 

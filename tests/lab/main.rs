@@ -7,6 +7,7 @@
 mod accel;
 mod agent;
 mod cache;
+mod caller;
 mod check;
 mod demo;
 mod evidence;

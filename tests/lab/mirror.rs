@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::caller::ROOT;
 use crate::fault::Server;
 use crate::guest::{BUS, Guest, mirror_path};
 use crate::stage::{HEAL_LIMIT, Stage, name};
@@ -43,18 +44,7 @@ impl Guest {
 
     /// A method of a mirror that starts a job; its path, or the name of the error.
     pub fn start_job(&self, volume: &str, call: &str) -> Result<std::result::Result<String, String>> {
-        let (method, arguments) = call.split_once(' ').unwrap_or((call, ""));
-        let script = format!(
-            "dbus-send --system --print-reply=literal --reply-timeout=30000 --dest={BUS} {} {BUS}.Mirror.{method} {arguments}",
-            mirror_path(volume)
-        );
-        let exit = self.exec(&["sh", "-c", &script])?;
-        if exit.rc == 0 {
-            return Ok(Ok(exit.stdout.trim().to_owned()));
-        }
-        // "Error org.mirrorkeeper1.Error.Busy: text"
-        let name = exit.stderr.trim().strip_prefix("Error ").and_then(|text| text.split(':').next());
-        Ok(Err(name.with_context(|| format!("dbus-send said {:?}", exit.stderr))?.to_owned()))
+        self.call_as(ROOT, &mirror_path(volume), &format!("Mirror.{call}"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::fault::Server;
-use crate::guest::Guest;
+use crate::guest::{Guest, object_path, server_path};
 use crate::signals;
 use crate::stage::{HEAL_LIMIT, Stage, name};
 use crate::stock::VOLUMES;
@@ -24,29 +24,27 @@ pub const DETECT: u32 = 5000;
 
 impl Server {
     /// The object of its target on the bus.
-    fn object(self) -> String {
-        let n = match self {
-            Self::A => 1,
-            Self::B => 2,
-            Self::C => 3,
-        };
-        format!(
-            "/org/mirrorkeeper1/target/iqn_2e2006_2d01_2ecom_2eopenfiler_3alinuxtest1lv_2d{}_2c10_2e10_2e{n}_2e2_3a3260",
-            self.letter()
-        )
+    pub fn target(self) -> String {
+        let name = format!("iqn.2006-01.com.openfiler:linuxtest1lv-{},{}:3260", self.letter(), self.address());
+        object_path("target", &name)
+    }
+
+    /// Its own object.
+    pub fn object(self) -> String {
+        server_path(self.address())
     }
 }
 
 impl Guest {
     /// `TimeoutReason` of a server's target.
     pub fn role(&self, server: Server) -> Result<String> {
-        let value = self.property(&server.object(), "Target", "TimeoutReason")?;
+        let value = self.property(&server.target(), "Target", "TimeoutReason")?;
         value.as_str().map(str::to_owned).context("TimeoutReason is no string")
     }
 
     /// `StallEstimateUSec` of a server's target.
     pub fn stall_estimate(&self, server: Server) -> Result<Duration> {
-        let value = self.property(&server.object(), "Target", "StallEstimateUSec")?;
+        let value = self.property(&server.target(), "Target", "StallEstimateUSec")?;
         value.as_u64().map(Duration::from_micros).context("StallEstimateUSec is no number")
     }
 
@@ -78,9 +76,15 @@ impl Guest {
 
     /// How long the longest write took that was acknowledged since, in seconds.
     pub fn longest_write(&self, volume: &str, since: u64) -> Result<f64> {
+        self.longest_write_until(volume, since, u64::MAX)
+    }
+
+    /// The same of a span of time.
+    pub fn longest_write_until(&self, volume: &str, since: u64, until: u64) -> Result<f64> {
         let n = name(volume);
-        let text =
-            self.sh(&format!("awk '$3 >= {since} && $4 > m {{ m = $4 }} END {{ print m / 1e6 }}' /root/{n}.ledger"))?;
+        let text = self.sh(&format!(
+            "awk '$3 >= {since} && $3 < {until} && $4 > m {{ m = $4 }} END {{ print m / 1e6 }}' /root/{n}.ledger"
+        ))?;
         text.trim().parse().context("awk said no number")
     }
 }

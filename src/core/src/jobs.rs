@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn an_expected_end_moves_by_seconds_only() {
-        let now = |wall| Now { mono: Mono(wall), wall: Wall(wall) };
+        let now = |wall| Now { mono: Mono(wall), wall: Wall(wall), east: 0 };
         let left = Some(Duration::from_secs(10));
         let first = expected(Wall(0), left, now(5_000_000));
         assert_eq!(first, Wall(15_000_000));

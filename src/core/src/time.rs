@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn a_moment_has_one_name_before_and_after_it_has_come() {
-        let now = |seconds: u64| Now { mono: Mono(seconds * 1_000_000), wall: Wall((1000 + seconds) * 1_000_000) };
+        let now =
+            |seconds: u64| Now { mono: Mono(seconds * 1_000_000), wall: Wall((1000 + seconds) * 1_000_000), east: 0 };
         let due = now(5).mono;
         assert_eq!([now(2), now(5), now(9)].map(|now| now.wall_of(due)), [now(5).wall; 3]);
     }

@@ -16,6 +16,7 @@ mod history;
 mod killed;
 mod life;
 mod lio;
+mod polkit;
 mod power;
 mod probation;
 mod quick;
@@ -171,5 +172,7 @@ pub const SCENARIOS: &[Scenario] = &[
     with_package("gate-fallback", false, life::fallback, "the gate is closed and the daemon does not start"),
     with_package("clean-stop", false, life::stops, "stopped with nothing active, and with a volume mounted"),
     with_package("purge", false, life::purge, "the package is purged behind a closed gate"),
+    // The bus, and whom the daemon lives with.
+    with_package("polkit", false, polkit::rules, "who may do what: nobody, whom a rule names, and root"),
     with_package("idle", false, daemon::idle, "what the daemon costs when nothing happens"),
 ];
