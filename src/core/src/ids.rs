@@ -265,7 +265,7 @@ mod tests {
             let mut other = *b"pDpQc6octx75S36nXaIx8TbW8b67gg1n";
             other[at] = b'!';
             let other = LvmUuid::parse(std::str::from_utf8(&other).unwrap()).unwrap();
-            assert!(other != printed && other < printed && printed > other, "{other}");
+            assert!(other != printed && other < printed, "{other}");
         }
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1n-real"), Some(&b"-real"[..]));
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1m-real"), None);

@@ -198,7 +198,7 @@ fn all_allowed(stage: &Stage<'_>, verbs: &[Verb]) -> Result<()> {
             ("done", Ok(_)) => {}
             ("job", Ok(job)) => {
                 let by = guest.property(&job, "Job", "StartedByUID")?;
-                ensure!(by.to_string() == uid.trim(), "{call} was started by {by}, not by {}", uid.trim());
+                ensure!(by.as_u64() == uid.trim().parse().ok(), "{call} was started by {by}, not by {}", uid.trim());
                 stage.follow(&job)?;
             }
             (error, Err(name)) if name == error => {}

@@ -36,7 +36,7 @@ fn roots(dir: &TempDir) -> Roots {
 
 /// What its socket has; `None`, and a word about it, where destroying is not permitted: nothing is watched then.
 fn backlog(sockets: &Sockets, dir: &TempDir) -> Option<Option<Backlog>> {
-    match sockets.backlog(&roots(&dir), 7) {
+    match sockets.backlog(&roots(dir), 7) {
         Err(why @ Error::Denied { .. }) => {
             eprintln!("skipped: {why}");
             None
