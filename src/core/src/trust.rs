@@ -228,7 +228,8 @@ fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
                 record.legs.insert(leg.pv.clone(), trusted(leg));
             }
             (None, Some(known)) => {
-                let healthy = known.trust == Trust::Trusted && leg.up();
+                // One that had failed may be back under a new name by the time that it is dropped.
+                let healthy = known.trust == Trust::Trusted && leg.up() && !record.unseen;
                 // dmeventd drops only legs that failed; a healthy one was taken out by hand, if anybody was watching.
                 let ours = record.kept.is_some();
                 if !ours && (record.kind != Kind::Mirror || (watched && healthy)) {

@@ -16,9 +16,14 @@ use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
 use crate::{fence, incident, server_view, servers, silence, view};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
 const SOON: u32 = 15;
+
+/// Longest pause before LVM is asked again after a report that failed. 10 s: until then nothing is judged, and a leg in doubt
+/// may be read.
+const REPORT_RETRY: Duration = Duration::from_secs(10);
 
 /// Looks that a decision may rest on: a mirror counts as steady when it was seen so twice.
 const LOOKS: u32 = 2;
@@ -153,8 +158,8 @@ impl Engine {
                     }
                     Err(_) => {
                         let times = self.wants.lvm_retry.map_or(1, |(_, times)| times + 1);
-                        let (first, longest) = self.settings.heal_backoff;
-                        let due = now.mono.after(crate::session::pause(first, longest, times, "report"));
+                        let first = self.settings.heal_backoff.0;
+                        let due = now.mono.after(crate::session::pause(first, REPORT_RETRY, times, "report"));
                         self.wants.lvm_retry = Some((due, times));
                     }
                 }

@@ -150,7 +150,14 @@ impl World {
             let lun = self.lun_of(v.legs[leg].disk);
             lun.is_some_and(|lun| v.truth.held_by(&self.luns[lun].cached.areas[v.lv].blocks))
         };
-        let whole = v.legs.len() > 1 && (0..v.legs.len()).all(|leg| v.legs[leg].health == Health::Alive && right(leg));
+        // Whoever has lost its keys is still to be told by them.
+        let untold = |leg: &super::volume::Leg| {
+            let keys = &self.luns[self.vgs[v.vg].luns[leg.pv]].keys;
+            keys.supported && keys.keys.is_empty()
+        };
+        let whole = v.legs.len() > 1
+            && !v.legs.iter().any(untold)
+            && (0..v.legs.len()).all(|leg| v.legs[leg].health == Health::Alive && right(leg));
         let v = &mut self.volumes[volume];
         v.resolving = None;
         if whole {

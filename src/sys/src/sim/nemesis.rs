@@ -225,9 +225,9 @@ impl World {
                 sb.events += rise;
             }
             let history = History::of(&area.blocks);
-            // Who goes on with a leg that has everything loses nothing; and nobody who was asked to look away can tell it from
-            // what this machine did at the end.
-            self.volumes[volume].unnoted |= whole || self.unwatched(volume);
+            // Who goes on with a leg that has everything loses nothing; and nobody who was off, or asked to look away, can tell
+            // it from what this machine did at the end.
+            self.volumes[volume].unnoted |= whole || !self.powered || self.unwatched(volume);
             // Whoever went on with the newest leg went on with the one history there is.
             if alone {
                 self.volumes[volume].truth = history;
