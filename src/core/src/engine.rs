@@ -364,6 +364,7 @@ impl Engine {
         let due = writes.into_iter().filter(|op| known || !matches!(op, Op::UpdateNode { .. }));
         let sockets = detect::adjust(roles, &self.targets, &self.settings);
         wishes.extend(due.chain(sockets).map(|op| (op, "as redundancy asks for".to_owned())));
+        silence::let_go(&mut self.targets, roles, &self.settings);
         wishes.extend(self.situation(now, |s| silence::plan(s, roles)));
         if !self.ledger.paused() {
             wishes.extend(self.situation(now, fence::plan));

@@ -10,11 +10,11 @@ use crate::detect;
 use crate::fence::{self, LEAD};
 use crate::ids::TargetKey;
 use crate::ledger::Connection;
-use crate::observation::{Backlog, KernelView};
+use crate::observation::{Backlog, KernelView, ProcessObs};
 use crate::op::{Op, OpResult};
 use crate::plan::Situation;
 use crate::roles::{self, Roles, session};
-use crate::session::Target;
+use crate::session::{Target, Targets};
 use crate::settings::Settings;
 use crate::time::Mono;
 use crate::words::TimeoutReason;
@@ -127,11 +127,25 @@ pub fn check(s: &Situation<'_>, key: &TargetKey, sid: u32, seen: Backlog) -> Res
     }
 }
 
+/// Ends the watch over sockets that may have no limit any more, so that nobody wakes up for them.
+pub fn let_go(targets: &mut Targets, roles: &Roles, settings: &Settings) {
+    let iscsid = targets.iscsid();
+    for (key, target) in &mut targets.all {
+        let role = roles.get(key).copied().unwrap_or(TimeoutReason::Unmanaged);
+        if !wants_limit(role, target, iscsid, settings) {
+            target.silence.take_if(|found| found.watch.is_ok());
+        }
+    }
+}
+
 /// Whether a session should have a limit on its socket and cannot.
 fn exposed(s: &Situation<'_>, roles: &Roles, key: &TargetKey, target: &Target) -> bool {
     let role = roles.get(key).copied().unwrap_or(TimeoutReason::Unmanaged);
-    let iscsid = s.targets.iscsid();
-    target.logged_in() && detect::wanted(role, s.settings) > 0 && detect::beyond_reach(target, iscsid)
+    wants_limit(role, target, s.targets.iscsid(), s.settings)
+}
+
+fn wants_limit(role: TimeoutReason, target: &Target, iscsid: Option<ProcessObs>, settings: &Settings) -> bool {
+    target.logged_in() && detect::wanted(role, settings) > 0 && detect::beyond_reach(target, iscsid)
 }
 
 /// Whether a session's socket may be destroyed if its partners answer, so long from now: what it was seen to have, and the

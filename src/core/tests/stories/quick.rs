@@ -172,6 +172,20 @@ fn idle_sockets_are_not_watched() {
 }
 
 #[test]
+fn a_socket_that_has_to_wait_after_all_is_not_watched_any_more() {
+    let mut bench = out_of_reach(false);
+    bench.machine.writing = true;
+    bench.run_for(45);
+    bench.machine.users = [true; 2];
+    bench.run_for(45);
+    assert_eq!(roles(&bench), [TimeoutReason::Shared; 2], "{}", bench.story());
+    bench.forget();
+    bench.run_for(600);
+    assert!(bench.wakes <= 40, "{} wake-ups in ten minutes", bench.wakes);
+    assert!(bench.ran.is_empty(), "{}", bench.story());
+}
+
+#[test]
 fn no_socket_is_destroyed_while_nobody_answers() {
     let mut bench = out_of_reach(false);
     bench.machine.writing = true;
