@@ -246,7 +246,7 @@ impl Targets {
         for (key, target) in &mut self.all {
             let session = kernel.sessions.iter().find(|s| s.target == *key);
             let noted = ledger.targets.get(&key.name).and_then(|r| r.connection);
-            let connection = session.and_then(connection_of);
+            let connection = session.and_then(|session| connection_of(session, noted));
             if connection != noted {
                 target.away_since.get_or_insert(now.mono);
             }
@@ -441,11 +441,13 @@ impl Target {
     }
 }
 
-/// The connection of a session that is up.
-fn connection_of(session: &SessionObs) -> Option<Connection> {
+/// The connection of a session that is up. A socket that has ended shows no port, and it ends before its session is said to
+/// have failed: that is no new connection, and the next look tells what became of it.
+fn connection_of(session: &SessionObs, noted: Option<Connection>) -> Option<Connection> {
     let up = session.state == SessionState::LoggedIn;
+    let same = noted.filter(|noted| noted.sid == session.sid).map(|noted| noted.local_port);
     // A kernel that does not show the port leaves us the session id and the messages.
-    up.then(|| Connection { sid: session.sid, local_port: session.local_port.unwrap_or(0) })
+    up.then(|| Connection { sid: session.sid, local_port: session.local_port.or(same).unwrap_or(0) })
 }
 
 /// Doubling pause with up to a quarter taken off, so that two targets that died together do not knock together. The

@@ -34,7 +34,8 @@ impl Machine {
                 sid: s.sid,
                 target: Self::target(server),
                 state: s.state.0.clone(),
-                local_port: (s.state.0 == SessionState::LoggedIn).then_some(s.port),
+                // 0: the socket has ended, and its session is not yet said to have failed.
+                local_port: (s.state.0 == SessionState::LoggedIn && s.port != 0).then_some(s.port),
                 recovery_tmo: s.tmo,
                 noop: Some((5, 5)),
                 disks: vec![disk],

@@ -158,6 +158,27 @@ fn a_power_cycle_that_nobody_watched_is_known_by_the_local_port() {
 }
 
 #[test]
+fn a_socket_that_shows_no_port_any_more_is_no_new_connection() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    let port = |bench: &mut Bench, port| {
+        let session = bench.machine.sessions[B].as_mut().expect("logged in");
+        std::mem::replace(&mut session.port, port)
+    };
+    let before = port(&mut bench, 0);
+    bench.run_for(70);
+    port(&mut bench, before);
+    bench.run_for(70);
+    assert!(bench.writes().is_empty() && bench.codes().is_empty(), "{}", bench.story());
+    // The same, and the session does fail: one loss, not a loss, a return and another loss.
+    port(&mut bench, 0);
+    bench.run_for(70);
+    bench.machine.down(B, true);
+    bench.run_for(10);
+    let flaps: Vec<u32> = bench.engine().snapshot().servers.values().map(|server| server.flap_count).collect();
+    assert_eq!(flaps.iter().sum::<u32>(), 1, "{flaps:?}\n{}", bench.story());
+}
+
+#[test]
 fn a_leg_lost_again_on_probation_is_checked_again() {
     let mut bench = Bench::settled(&["r1"], &[]);
     cut_and_return(&mut bench, B);
