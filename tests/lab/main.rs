@@ -30,6 +30,7 @@ mod scenarios;
 mod signals;
 mod stage;
 mod stock;
+mod transcript;
 mod trap;
 mod up;
 mod vm;

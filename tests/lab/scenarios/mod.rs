@@ -16,6 +16,7 @@ mod history;
 mod killed;
 mod life;
 mod lio;
+mod listeners;
 mod polkit;
 mod power;
 mod probation;
@@ -174,5 +175,17 @@ pub const SCENARIOS: &[Scenario] = &[
     with_package("purge", false, life::purge, "the package is purged behind a closed gate"),
     // The bus, and whom the daemon lives with.
     with_package("polkit", false, polkit::rules, "who may do what: nobody, whom a rule names, and root"),
+    with_package(
+        "two-listeners",
+        false,
+        listeners::hear_the_same,
+        "two subscribers hear the same events through cut and return, and History() has them",
+    ),
+    with_package(
+        "transcript",
+        false,
+        listeners::transcript,
+        "what the bus says of a cut and a return, as documentation",
+    ),
     with_package("idle", false, daemon::idle, "what the daemon costs when nothing happens"),
 ];

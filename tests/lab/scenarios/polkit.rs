@@ -185,7 +185,7 @@ fn ask_silent_polkit(guest: &Guest) -> Result<()> {
 
 fn all_allowed(stage: &Stage<'_>, verbs: &[Verb]) -> Result<()> {
     let guest = stage.guest();
-    let uid = guest.sh(&format!("id -u {VISITOR}"))?;
+    let uid: u64 = guest.sh(&format!("id -u {VISITOR}"))?.trim().parse().context("id said no number")?;
     for (path, call, then) in verbs {
         let called = guest.call_as(VISITOR, path, call)?;
         stage.step(&format!("{call}: {called:?}"));
@@ -198,14 +198,14 @@ fn all_allowed(stage: &Stage<'_>, verbs: &[Verb]) -> Result<()> {
             ("done", Ok(_)) => {}
             ("job", Ok(job)) => {
                 let by = guest.property(&job, "Job", "StartedByUID")?;
-                ensure!(by.as_u64() == uid.trim().parse().ok(), "{call} was started by {by}, not by {}", uid.trim());
+                ensure!(by == uid, "{call} was started by {by}, not by {uid}");
                 stage.follow(&job)?;
             }
             (error, Err(name)) if name == error => {}
             (_, called) => bail!("{call} with a rule: {called:?} instead of {then}"),
         }
     }
-    let told = guest.sh(&format!("journalctl -b -u {UNIT} | grep -c 'uid {} calls'", uid.trim()))?;
+    let told = guest.sh(&format!("journalctl -b -u {UNIT} | grep -c 'uid {uid} calls'"))?;
     stage.step(&format!("the journal names {VISITOR} {} times", told.trim()));
     // Forgotten until then.
     guest.sh("mirrorkeeper resume")?;
