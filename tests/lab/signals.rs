@@ -29,12 +29,17 @@ pub fn read(guest: &Guest) -> Result<Vec<Value>> {
 
 /// The values that `State` of a mirror took, in order.
 pub fn states(messages: &[Value], mirror: &str) -> Vec<String> {
+    values(messages, mirror, "State")
+}
+
+/// The values that a mirror's property, a string, took, in order.
+pub fn values(messages: &[Value], mirror: &str, property: &str) -> Vec<String> {
     let path = mirror_path(mirror);
     messages
         .iter()
         .filter(|m| m["type"] == "signal" && m["member"] == "PropertiesChanged" && m["path"] == path.as_str())
         .filter(|m| m["payload"]["data"][0] == "org.mirrorkeeper1.Mirror")
-        .filter_map(|m| m["payload"]["data"][1]["State"]["data"].as_str().map(str::to_owned))
+        .filter_map(|m| m["payload"]["data"][1][property]["data"].as_str().map(str::to_owned))
         .collect()
 }
 
@@ -45,6 +50,13 @@ pub fn events(messages: &[Value]) -> Vec<String> {
         .filter(|m| m["type"] == "signal" && m["member"] == "Event")
         .filter_map(|m| m["payload"]["data"][1].as_str().map(str::to_owned))
         .collect()
+}
+
+/// How often an event about a mirror was announced.
+pub fn of(messages: &[Value], code: &str, mirror: &str) -> usize {
+    let path = mirror_path(mirror);
+    let events = messages.iter().filter(|m| m["type"] == "signal" && m["member"] == "Event");
+    events.filter(|m| m["payload"]["data"][1] == code && m["payload"]["data"][3] == path.as_str()).count()
 }
 
 #[cfg(test)]
@@ -77,6 +89,10 @@ mod tests {
     fn events_are_told_by_their_codes() {
         let event = json!({"type": "signal", "path": "/org/mirrorkeeper1", "interface": "org.mirrorkeeper1.Manager",
             "member": "Event", "payload": {"type": "tssoa{sv}", "data": [1, "leg-lost", "error", "/", {}]}});
-        assert_eq!(events(&[event]), ["leg-lost"]);
+        assert_eq!(events(std::slice::from_ref(&event)), ["leg-lost"]);
+        assert_eq!(of(std::slice::from_ref(&event), "leg-lost", "vg0/r1"), 0);
+        let mut of_mirror = event;
+        of_mirror["payload"]["data"][3] = json!("/org/mirrorkeeper1/mirror/vg0_2fr1");
+        assert_eq!(of(&[of_mirror], "leg-lost", "vg0/r1"), 1);
     }
 }

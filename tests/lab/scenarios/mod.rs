@@ -7,6 +7,7 @@ mod boot;
 mod both;
 mod both_away;
 mod bus;
+mod calm;
 mod congested;
 mod daemon;
 mod dmeventd;
@@ -187,5 +188,7 @@ pub const SCENARIOS: &[Scenario] = &[
         listeners::transcript,
         "what the bus says of a cut and a return, as documentation",
     ),
+    with_package("five-flaps", false, calm::five_flaps, "a server comes and goes five times: two resyncs at most"),
+    with_package("copies-in-turn", false, calm::in_turn, "three mirrors are healed over one link, one after the other"),
     with_package("idle", false, daemon::idle, "what the daemon costs when nothing happens"),
 ];
