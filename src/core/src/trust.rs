@@ -66,6 +66,7 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
                 if mirror.live != Live::Inactive && record.active_in_boot != ledger.boot_id {
                     record.active_in_boot.clone_from(&ledger.boot_id);
                     copied_at_activation(record);
+                    unseen_to_the_end(record, mirror, evidence.at);
                 }
             }
             None => {
@@ -83,6 +84,16 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
 fn copied_at_activation(record: &mut MirrorRecord) {
     if record.kind == Kind::Mirror && record.log == LogKind::Core {
         record.legs.values_mut().for_each(|known| known.registered = None);
+    }
+}
+
+/// Nobody saw what happened to a raid1 at the end, and all its legs were taken into use at once: should they differ, none is
+/// more right than another, unless the keys prove that its server lived on.
+fn unseen_to_the_end(record: &mut MirrorRecord, mirror: &Mirror, at: Wall) {
+    let in_use = |pv: &PvUuid| mirror.leg(pv).is_some_and(|leg| leg.health == Some(LegHealth::InSync));
+    if record.unseen && record.kind != Kind::Mirror {
+        let trusted = record.legs.iter_mut().filter(|(pv, known)| known.trust == Trust::Trusted && in_use(pv));
+        trusted.for_each(|(_, known)| accuse(known, Cause::SessionDown, None, None, at));
     }
 }
 
