@@ -24,6 +24,7 @@ mod probation;
 mod quick;
 mod returns;
 mod rollback;
+mod services;
 mod session;
 mod shared;
 mod split;
@@ -187,6 +188,12 @@ pub const SCENARIOS: &[Scenario] = &[
         false,
         listeners::transcript,
         "what the bus says of a cut and a return, as documentation",
+    ),
+    with_package(
+        "bus-gone",
+        false,
+        services::bus_gone,
+        "bus and polkit are killed during a loss, and gone during a heal",
     ),
     with_package("five-flaps", false, calm::five_flaps, "a server comes and goes five times: two resyncs at most"),
     with_package("copies-in-turn", false, calm::in_turn, "three mirrors are healed over one link, one after the other"),
