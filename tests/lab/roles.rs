@@ -141,4 +141,4 @@ impl Stage<'_> {
 }
 
 /// What a busy machine without KVM adds: dmeventd alone takes 2 to 4 s to drop a leg of the mirror, half a second on hardware.
-const EMULATION: f64 = 5.0;
+pub const EMULATION: f64 = 5.0;

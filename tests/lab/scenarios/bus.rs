@@ -15,7 +15,7 @@ busctl --timeout=30 -j call org.mirrorkeeper1 /org/mirrorkeeper1 org.freedesktop
 echo $(( ($(date +%s%N) - s) / 1000000 ))";
 
 /// An answer may take this long, most of which is busctl's own start in the emulator.
-const LIMIT_MS: u64 = 1000;
+pub const LIMIT_MS: u64 = 1000;
 
 /// From the cut until the leg is lost, the bus is asked again and again. On a machine so busy that answers are
 /// slow while all is well, twice as long as then is allowed.
@@ -53,6 +53,6 @@ pub fn answers_while_blocked(stage: &mut Stage<'_>) -> Result<()> {
     stage.check_daemon(0)
 }
 
-fn ask(stage: &Stage<'_>) -> Result<u64> {
+pub fn ask(stage: &Stage<'_>) -> Result<u64> {
     stage.guest().sh(ASK)?.trim().parse().context("date's arithmetic")
 }

@@ -14,10 +14,12 @@ mod dmeventd;
 mod fallback;
 mod harness;
 mod history;
+mod journald;
 mod killed;
 mod life;
 mod lio;
 mod listeners;
+mod maintenance;
 mod polkit;
 mod power;
 mod probation;
@@ -30,6 +32,7 @@ mod shared;
 mod split;
 mod swapped;
 mod upgrade;
+mod var_full;
 
 use anyhow::Result;
 
@@ -194,6 +197,14 @@ pub const SCENARIOS: &[Scenario] = &[
         false,
         services::bus_gone,
         "bus and polkit are killed during a loss, and gone during a heal",
+    ),
+    with_package("journal-stopped", false, journald::stopped, "journald hangs through cut and return"),
+    with_package("var-full", false, var_full::heals_when_there_is_room, "a server is lost and returns with /var full"),
+    with_package(
+        "maintenance",
+        false,
+        maintenance::through_a_reboot,
+        "out of service under writers and through reboots",
     ),
     with_package("five-flaps", false, calm::five_flaps, "a server comes and goes five times: two resyncs at most"),
     with_package("copies-in-turn", false, calm::in_turn, "three mirrors are healed over one link, one after the other"),
