@@ -88,7 +88,6 @@ fn condemned<'a>(s: &Situation<'a>, key: &TargetKey, from_now: Duration) -> Opti
         || !failed
         || !ours
         || fixed
-        || !s.reported
         || !s.targets.iscsid_settled(s.now.mono, RESTARTED)
         || shared(ground, key)
     {
