@@ -64,6 +64,16 @@ fn an_anchor_that_dies_is_given_up_when_the_other_leg_answers() {
 }
 
 #[test]
+fn a_dead_anchor_is_given_up_although_lvm_cannot_be_asked_meanwhile() {
+    let mut bench = bench(&["r1"], &["testlv"]);
+    bench.machine.down(B, true);
+    bench.run_until(20, "a lost connection", |b| b.target(B).state == TargetState::Blocked);
+    bench.command(Command::Rescan).expect("looking is always allowed");
+    bench.run_for(10);
+    assert!(bench.codes().contains(&EventCode::TargetFenced), "{}", bench.story());
+}
+
+#[test]
 fn an_anchor_that_returns_into_its_own_fence_is_logged_in_again() {
     let mut bench = bench(&["r1"], &["testlv"]);
     bench.faults.push_back(("fence", Fault::Slow(4)));
