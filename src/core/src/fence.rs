@@ -9,7 +9,7 @@ use crate::ids::TargetKey;
 use crate::ledger::Trust;
 use crate::op::Op;
 use crate::plan::Situation;
-use crate::roles::{session, shared};
+use crate::roles::{copying, session, shared};
 use crate::time::Mono;
 use crate::topology::Leg;
 use crate::words::TargetState;
@@ -84,13 +84,7 @@ fn condemned<'a>(s: &Situation<'a>, key: &TargetKey, from_now: Duration) -> Opti
         && target.away_for(s.now.mono) + from_now >= Duration::from_secs(quick.into());
     let ours = s.settings.fence && quick > 0 && !s.ledger.paused() && !s.ledger.resting(&key.name);
     let fixed = s.ledger.targets.get(&key.name).is_some_and(|record| record.override_seconds.is_some());
-    if !waits
-        || !failed
-        || !ours
-        || fixed
-        || !s.targets.iscsid_settled(s.now.mono, RESTARTED)
-        || shared(ground, key)
-    {
+    if !waits || !failed || !ours || fixed || !s.targets.iscsid_settled(s.now.mono, RESTARTED) || shared(ground, key) {
         return None;
     }
     let mut partners = BTreeSet::new();
@@ -110,7 +104,8 @@ fn condemned<'a>(s: &Situation<'a>, key: &TargetKey, from_now: Duration) -> Opti
         let multipath = mirror.legs.iter().any(|leg| leg.place.as_ref().is_some_and(|place| place.multipath));
         let good = ground.good_sessions(mirror, record);
         let other = good.into_iter().find(|other| *other != key && ground.seen_waiting(other))?;
-        if !settled || multipath {
+        // A `mirror` that is copied calls the leg alive that the copy goes to.
+        if !settled || multipath || copying(mirror) {
             return None;
         }
         partners.insert(other);

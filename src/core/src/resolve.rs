@@ -13,7 +13,7 @@ use crate::op::{LogKind, Op};
 use crate::plan::{Plan, Situation};
 use crate::time::Wall;
 use crate::topology::{Leg, Live, Mirror};
-use crate::witness::Objection;
+use crate::witness::{self, Objection};
 use crate::words::Hold;
 
 /// Notes the choice: the kept leg is the truth, all others are to be copied anew.
@@ -121,13 +121,14 @@ fn copy_anew(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> Step 
     // Each command loads a table over all that are left, which revives a failed one and may copy from it: those go first.
     returned.sort_by_key(|leg| leg.health == Some(LegHealth::InSync));
     let in_lv = u32::try_from(mirror.legs.iter().filter(|leg| leg.index.is_some()).count()).unwrap_or(u32::MAX);
-    for leg in returned {
+    for leg in returned.iter().copied() {
         let Some(known) = record.legs.get(&leg.pv) else { continue };
         let (vg, lv, pv) = (mirror.vg.clone(), mirror.lv.clone(), leg.pv.clone());
         match leg.index {
             Some(_) if condemned(known) && leg.missing => return s.restore_missing(mirror, &pv).map(Some),
             Some(_) if condemned(known) => {
                 s.vg_complete(&vg.uuid)?;
+                led_by_another(s, mirror, record, &pv, &returned)?;
                 let why = format!("{} is copied anew from the leg that was chosen", leg.pv);
                 return Ok(Some((Op::DropLeg { vg, lv, pv, legs: in_lv - 1 }, why)));
             }
@@ -142,4 +143,28 @@ fn copy_anew(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> Step 
         }
     }
     Ok(None)
+}
+
+/// The table over the legs that are left must not follow one that was given up: whoever has more `events` is copied from.
+fn led_by_another(
+    s: &Situation<'_>,
+    mirror: &Mirror,
+    record: &MirrorRecord,
+    dropped: &PvUuid,
+    others: &[&Leg],
+) -> Result<(), Objection> {
+    // The look that goes before the command comes first.
+    let kept = record.kept.as_ref().and_then(|pv| mirror.leg(pv)?.index);
+    let Some((probe, kept)) = s.probe(&mirror.vg.uuid).zip(kept) else { return Ok(()) };
+    let superblocks = probe.superblocks(mirror);
+    let left = others.iter().filter(|leg| leg.pv != *dropped && leg.superblock.is_some());
+    let ahead = |leg: &&&Leg| leg.index.is_some_and(|i| witness::not_ahead(&superblocks, i, &[kept]).is_err());
+    match left.into_iter().find(ahead) {
+        None => Ok(()),
+        Some(leg) => {
+            let why =
+                "a table over what is left would copy from another leg that was given up; set its disk offline first";
+            Err(Objection::new(Hold::NeedsOperator, "reason", why).with("leg", leg.pv.as_str()))
+        }
+    }
 }

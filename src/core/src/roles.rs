@@ -183,7 +183,7 @@ fn is_of(dm: &DmObs, mirror: &Mirror) -> bool {
 }
 
 /// Whether one leg is being copied onto another. A comparison needs nobody.
-fn copying(mirror: &Mirror) -> bool {
+pub fn copying(mirror: &Mirror) -> bool {
     match &mirror.live {
         Live::Raid(status) => !matches!(status.action, SyncAction::Idle | SyncAction::Check | SyncAction::Frozen),
         // A region that its dead leg could not be given is nobody's copy.
