@@ -16,12 +16,6 @@ const USER_TIMEOUTS: &str = include_str!("in-guest/user-timeouts");
 /// With both servers well: a's leg, the lower, fails fast, and b's waits.
 pub const HEALTHY: [(Server, &str); 2] = [(Server::A, "quick"), (Server::B, "anchor")];
 
-/// Seconds that a quick leg is waited for by default.
-pub const QUICK: u32 = 4;
-
-/// Milliseconds on the sockets by default.
-pub const DETECT: u32 = 5000;
-
 impl Server {
     /// The object of its target on the bus.
     pub fn target(self) -> String {

@@ -19,11 +19,10 @@ pub struct Settings {
     /// restart blocks a healthy session for 3 s and must not cost a leg (`facts/lab.md` 12). 0 = none is quick: only last good
     /// copies are made to wait, everybody else keeps what the administrator gave.
     pub quick_timeout: u32,
-    /// TCP_USER_TIMEOUT of sessions that may be given up; zero = none, NOPs alone detect a dead server. 5 s: a
-    /// network that pauses for 3 s, as it does while a switch reckons anew, must not cost a connection. The kernel gives
-    /// one up when the time is over and not at a retransmission: with 3 s that pause broke it (lab, 200 ms of delay, 1 %
-    /// loss, saturated), and at 4 s the one that comes through it, 4.2 s after the first at a round trip of 400 ms, would be
-    /// too late. No congested link of `facts/lab.md` D came near 5 s; with 4 s of waiting a dead server costs writers 9 s.
+    /// TCP_USER_TIMEOUT of sessions that may be given up; zero = none, NOPs alone detect a dead server. 3 s: with 4 s of
+    /// waiting a dead server costs writers 7 s, and no congested link of `facts/lab.md` D came near it. The kernel gives a
+    /// connection up when the time is over, so a network that pauses for 3 s breaks it (lab); the leg is lost only if it is
+    /// not made anew within [`Self::quick_timeout`]. With 5 s writers on an emulated client waited longer than 10 s.
     pub detect_timeout: Duration,
     /// A dead session that waits is logged out when its mirrors can go on without it.
     pub fence: bool,
@@ -129,7 +128,7 @@ impl Default for Settings {
             settle_max: Duration::from_secs(600),
             wait_timeout: 600,
             quick_timeout: 4,
-            detect_timeout: Duration::from_secs(5),
+            detect_timeout: Duration::from_secs(3),
             fence: true,
             login_backoff: (Duration::from_secs(2), Duration::from_secs(60)),
             auth_backoff: Duration::from_secs(600),

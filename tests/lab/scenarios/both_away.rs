@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::check::{Errors, final_check};
 use crate::fault::{Fault, Server};
-use crate::roles::{DETECT, HEALTHY, QUICK};
+use crate::roles::HEALTHY;
 use crate::stage::{HEAL_LIMIT, Stage, name};
 use crate::stock::VOLUMES;
 
@@ -31,7 +31,7 @@ pub fn b_then_a(stage: &mut Stage<'_>) -> Result<()> {
 /// Runs `outage` in the guest, which takes both servers away for about `seconds`, and brings them back together.
 fn away(stage: &mut Stage<'_>, outage: &str, seconds: f64) -> Result<()> {
     stage.wait_for_roles(HEALTHY)?;
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     stage.start_writers()?;
     stage.step("both are cut");
     let since = stage.guest().clock()?;
@@ -49,7 +49,7 @@ fn away(stage: &mut Stage<'_>, outage: &str, seconds: f64) -> Result<()> {
     ensure!(fenced == 0, "a target was fenced while nobody answered");
     stage.wait_for_redundancy("their return")?;
     stage.wait_for_roles(HEALTHY)?;
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     final_check(stage, Errors::Forbidden)?;
     stage.check_daemon(0)
 }

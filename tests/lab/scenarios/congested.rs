@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::check::{Errors, final_check};
-use crate::roles::{DETECT, HEALTHY, QUICK};
+use crate::roles::HEALTHY;
 use crate::stage::{Stage, name};
 use crate::stock::VOLUMES;
 
@@ -17,7 +17,7 @@ const LOSSY: &str = "delay 200ms loss 1% limit 10000";
 /// Writers saturate both wires; one packet in a hundred is lost, each takes 200 ms a way; then nothing passes for 3 s.
 pub fn link(stage: &mut Stage<'_>) -> Result<()> {
     stage.wait_for_roles(HEALTHY)?;
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     saturate(stage)?;
     check(stage, "loss, delay and load")?;
     silence(stage)?;

@@ -13,8 +13,8 @@ use crate::wait::{Look, wait_until};
 
 use super::quick::{end, lose};
 
-/// 5 s of silence, a second between two looks at the socket, 4 s until the session gives up.
-const WATCHED: Duration = Duration::from_secs(10);
+/// 3 s of silence, a second between two looks at the socket, 4 s until the session gives up.
+const WATCHED: Duration = Duration::from_secs(8);
 
 /// The unit may not look into other processes; each server dies in turn under the writers.
 pub fn watched(stage: &mut Stage<'_>) -> Result<()> {

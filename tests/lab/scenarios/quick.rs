@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::check::{Errors, final_check};
 use crate::fault::{Fault, Server};
 use crate::install::UNIT;
-use crate::roles::{DETECT, HEALTHY, QUICK};
+use crate::roles::HEALTHY;
 use crate::stage::{LOSS_LIMIT, Stage, name};
 use crate::stock::{self, VOLUMES};
 use crate::wait::{Look, wait_until};
@@ -17,6 +17,9 @@ const PROMISE: Duration = Duration::from_secs(10);
 
 /// A server that hangs acknowledges TCP. iscsid's defaults find it: a NOP every 5 s, 5 s for an answer.
 const NOPS: Duration = Duration::from_secs(10);
+
+/// Defaults, as the package has them.
+const DETECT: Duration = Duration::from_secs(3);
 
 /// The leg that fails fast: the kernel alone gives it up.
 pub fn quick_cut(stage: &mut Stage<'_>) -> Result<()> {
@@ -40,7 +43,7 @@ pub fn anchor_hang(stage: &mut Stage<'_>) -> Result<()> {
 
 fn one_dies(stage: &mut Stage<'_>, fault: Fault, server: Server) -> Result<()> {
     stage.wait_for_roles(HEALTHY)?;
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     stage.start_writers()?;
     die_and_return(stage, fault, server)?;
     end(stage)
@@ -114,7 +117,7 @@ pub fn tune(stage: &Stage<'_>) -> Result<()> {
 fn die_and_return(stage: &mut Stage<'_>, fault: Fault, server: Server) -> Result<()> {
     let mut promised = stage.guest().stall_estimate(server)?;
     if fault == Fault::Hang {
-        let detect = Duration::from_millis(stage.guest().user_timeout(server)?.unwrap_or(DETECT).into());
+        let detect = stage.guest().user_timeout(server)?.map_or(DETECT, |ms| Duration::from_millis(ms.into()));
         promised = promised - detect + NOPS;
     }
     let since = stage.guest().clock()?;
@@ -150,7 +153,7 @@ pub fn end(stage: &mut Stage<'_>) -> Result<()> {
 /// Nobody in user space is needed to give a quick leg up.
 pub fn daemon_dead(stage: &mut Stage<'_>) -> Result<()> {
     stage.wait_for_roles(HEALTHY)?;
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     let promised = stage.guest().stall_estimate(Server::A)?;
     stage.start_writers()?;
     stage.guest().sh(&format!(
@@ -179,7 +182,7 @@ pub fn daemon_dead(stage: &mut Stage<'_>) -> Result<()> {
 
 /// iscsid makes new sockets, a new daemon finds old ones: either way the limits are there again, and no leg is lost.
 pub fn limits_return(stage: &mut Stage<'_>) -> Result<()> {
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     stage.start_writers()?;
     for unit in ["iscsid.service", UNIT, "iscsid.service"] {
         stage.guest().sh(&format!("systemctl restart {unit}"))?;
@@ -192,7 +195,7 @@ pub fn limits_return(stage: &mut Stage<'_>) -> Result<()> {
         for volume in VOLUMES {
             stage.wait_for_progress(volume, 20)?;
         }
-        stage.wait_for_limits(QUICK, DETECT)?;
+        stage.wait_for_limits(4, 3000)?;
         for volume in VOLUMES {
             let status = stage.guest().dm_status(volume)?;
             ensure!(status.health == "AA", "{} lost a leg: {status:?}", name(volume));

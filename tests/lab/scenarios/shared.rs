@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::check::{Errors, final_check, legs_alike};
 use crate::fault::{Fault, Server};
-use crate::roles::{DETECT, HEALTHY, QUICK};
+use crate::roles::HEALTHY;
 use crate::stage::{Stage, name};
 use crate::stock::{VOLUMES, wait_for_whole};
 use crate::wait::{Look, wait_until};
@@ -60,7 +60,7 @@ pub fn opposite(stage: &mut Stage<'_>) -> Result<()> {
     stage.guest().sh("mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 /dev/vg0/r2; mount /mnt/r2")?;
     stage.wait_for_state("vg0/r2", &["redundant"], crate::stage::HEAL_LIMIT)?;
     stage.wait_for_roles(HEALTHY)?;
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     stage.start_writers()?;
     stage.guest().sh(
         "systemd-run --quiet --unit=lab-writer-r2 lab-guest writer --file /mnt/r2/records --ledger /root/r2.ledger \

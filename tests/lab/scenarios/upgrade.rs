@@ -3,7 +3,6 @@
 use anyhow::{Result, ensure};
 
 use crate::check::{Errors, final_check};
-use crate::roles::{DETECT, QUICK};
 use crate::stage::{LOSS_LIMIT, Stage, name};
 use crate::stock::VOLUMES;
 use crate::wait::{Look, wait_until};
@@ -26,7 +25,7 @@ dpkg-deb -b $tree /root/open-iscsi.deb
 
 /// No leg is lost, and sockets have their limits again.
 pub fn open_iscsi(stage: &mut Stage<'_>) -> Result<()> {
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     stage.guest().sh(REPACK)?;
     stage.start_writers()?;
     let iscsid = |stage: &Stage<'_>| stage.guest().sh("systemctl show -P MainPID iscsid.service");
@@ -45,7 +44,7 @@ pub fn open_iscsi(stage: &mut Stage<'_>) -> Result<()> {
     for volume in VOLUMES {
         stage.wait_for_progress(volume, 20)?;
     }
-    stage.wait_for_limits(QUICK, DETECT)?;
+    stage.wait_for_limits(4, 3000)?;
     for volume in VOLUMES {
         let status = stage.guest().dm_status(volume)?;
         ensure!(status.health == "AA", "{} lost a leg: {status:?}", name(volume));
