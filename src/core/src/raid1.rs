@@ -192,6 +192,11 @@ fn step(s: &Situation<'_>, need: Need, cases: &[&Case<'_>], device: &str) -> Res
     let (vg, pv, names) = (first.mirror.vg.clone(), first.leg.pv.clone(), names(cases));
     match need {
         Need::Quarantine => {
+            // LVM changes nothing about a volume while another PV of it is away.
+            let away = |leg: &&Leg| leg.pv != pv && leg.index.is_some() && leg.missing;
+            if let Some(leg) = cases.iter().flat_map(|c| &c.mirror.legs).find(away) {
+                return Err(Objection::new(Hold::VgIncomplete, "missing-pv", leg.pv.as_str()));
+            }
             let unflag = flagged_survivors(cases);
             let why = format!("{device} of {names} is back: writes yes, reads no, until it is verified");
             Ok((Op::Quarantine { vg, pv, lvs, unflag }, why))
