@@ -9,7 +9,7 @@ mod reload;
 use crate::audience::Audience;
 use crate::config::{self, Config};
 use crate::link::{LoopEnd, Reload, Request};
-use crate::systemd::{BUS_GRACE, Notifier};
+use crate::systemd::{self, BUS_GRACE, Notifier};
 use mirrorkeeper_core::engine::Engine;
 use mirrorkeeper_core::ids::OpId;
 use mirrorkeeper_core::input::{Command, Effect, Input, IscsiHint, Refusal, Reply};
@@ -204,9 +204,10 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
     /// When the next turn is due if nothing happens.
     fn due(&self, now: Mono) -> Mono {
         let ready = (!self.ends.notifier.is_ready()).then(|| self.started_at.after(BUS_GRACE));
+        let owed = self.ends.notifier.owes().then(|| now.after(systemd::RETRY));
         let look = self.look_wanted.then(|| self.look_due());
         let heartbeat = now.after(HEARTBEAT);
-        [self.wake_at, ready, look, self.stop_by].into_iter().flatten().fold(heartbeat, Mono::min)
+        [self.wake_at, ready, owed, look, self.stop_by].into_iter().flatten().fold(heartbeat, Mono::min)
     }
 
     fn look(&mut self) {

@@ -5,6 +5,7 @@ use mirrorkeeper_core::ids::TargetKey;
 use mirrorkeeper_core::snapshot::{MirrorView, TargetView};
 use mirrorkeeper_core::time::Wall;
 use mirrorkeeper_core::words::{Hold, TargetState, TimeoutReason, UnmanagedReason};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 fn mirror(name: &str, state: MirrorState, copies: (u32, u32), ratio: f64) -> MirrorView {
@@ -94,9 +95,9 @@ fn the_status_line_says_what_a_person_wants_to_know() {
 fn recorded(watchdog: bool) -> (Notifier, Arc<Mutex<Vec<String>>>) {
     let said = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&said);
-    let send = move |states: &[NotifyState<'_>]| {
-        let line = states.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        into.lock().unwrap().push(line);
+    let send = move |message: &str| {
+        into.lock().unwrap().push(message.trim_end().replace('\n', " "));
+        true
     };
     (Notifier::with(Box::new(send), watchdog), said)
 }
@@ -171,4 +172,39 @@ fn a_reload_names_its_moment_makes_nothing_ready_and_a_stop_is_announced() {
     assert_eq!(take(&said), ["READY=1"]);
     notifier.stopping();
     assert_eq!(take(&said), ["STOPPING=1"]);
+}
+
+#[test]
+fn what_is_not_taken_is_said_later_in_order_and_only_the_newest_status() {
+    let (said, full) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+    let (into, refuses) = (Arc::clone(&said), Arc::clone(&full));
+    let send = move |message: &str| {
+        let taken = !refuses.load(Ordering::Relaxed);
+        into.lock().unwrap().extend(taken.then(|| message.trim_end().to_owned()));
+        taken
+    };
+    let mut notifier = Notifier::with(Box::new(send), true);
+    notifier.observed();
+    notifier.turned(&Snapshot::default(), true, Duration::ZERO);
+    notifier.turned(&Snapshot::default(), false, Duration::ZERO);
+    assert!(notifier.is_ready() && notifier.owes());
+    assert_eq!(take(&said), Vec::<String>::new());
+    full.store(false, Ordering::Relaxed);
+    notifier.turned(&Snapshot::default(), false, SECOND * 2);
+    assert_eq!(take(&said), ["WATCHDOG=1", "READY=1", "STATUS=no mirrors, 0 of 0 targets (no bus)", "WATCHDOG=1"]);
+    assert!(!notifier.owes());
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    let taken = (0..).take_while(|_| send(&socket, "WATCHDOG=1\n")).count();
+    assert!(taken > 0);
+    let mut read = [0; 64];
+    assert_eq!(manager.recv(&mut read).unwrap(), "WATCHDOG=1\n".len());
+    assert!(send(&socket, "WATCHDOG=1\n"), "there is room again");
+    drop(manager);
+    assert!(send(&socket, "WATCHDOG=1\n"), "nobody will ever read it: not kept");
 }
