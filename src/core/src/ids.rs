@@ -88,6 +88,11 @@ impl LvmUuid {
         Some(rest)
     }
 
+    /// The 32 characters without dashes that a text begins with.
+    pub fn begin(text: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(text.get(..PRINTED - DASHES.len())?).ok()?).ok()
+    }
+
     /// Eight of its characters as a number, in their order.
     fn word(&self, at: usize) -> u64 {
         self.0[at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word))
@@ -270,6 +275,8 @@ mod tests {
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1n-real"), Some(&b"-real"[..]));
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1m-real"), None);
         assert_eq!(printed.strip_from(b"pDpQc6octx75S36nXaIx8TbW8b67gg1"), None);
+        assert_eq!(LvmUuid::begin(b"pDpQc6octx75S36nXaIx8TbW8b67gg1n-real").as_ref(), Some(&printed));
+        assert_eq!(LvmUuid::begin(b"pDpQc6octx75S36nXaIx8TbW8b67gg1"), None);
         for bad in ["", "abc", "pDpQc6-octx-75S3-6nXa-Ix8T-bW8b67-gg1n", "pDpQc6octx75S36nXaIx8TbW8b67gg1/"] {
             assert!(LvmUuid::parse(bad).is_err(), "{bad}");
         }

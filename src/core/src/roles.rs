@@ -4,7 +4,7 @@
 //!
 //! A pure function of what is seen and remembered, made anew in every turn: roles move in the turn that sees the change.
 
-use crate::ids::{LvUuid, TargetKey};
+use crate::ids::{DevNo, LvUuid, TargetKey};
 use crate::ledger::{Ledger, MirrorRecord, Trust};
 use crate::name::Name;
 use crate::observation::{DiskObs, DmObs, KernelView, LegHealth, SyncAction};
@@ -51,9 +51,19 @@ pub const fn waits(role: TimeoutReason) -> bool {
 impl<'a> Ground<'a> {
     /// Managed mirrors that are in use and should have more than one leg.
     pub fn active(self) -> impl Iterator<Item = (&'a Mirror, &'a MirrorRecord)> {
-        let managed = self.mirrors.values().filter(|m| m.unmanaged.is_none() && m.live != Live::Inactive);
-        let recorded = managed.filter_map(move |m| Some((m, self.ledger.mirrors.get(&m.lv.uuid)?)));
-        recorded.filter(|(_, record)| record.legs.len() > 1)
+        self.mirrors.values().filter_map(move |mirror| Some((mirror, self.record_of_active(mirror)?)))
+    }
+
+    fn record_of_active(self, mirror: &Mirror) -> Option<&'a MirrorRecord> {
+        let active = mirror.unmanaged.is_none() && mirror.live != Live::Inactive;
+        self.ledger.mirrors.get(&mirror.lv.uuid).filter(|record| active && record.legs.len() > 1)
+    }
+
+    /// Whether a device-mapper device is one of these mirrors. Parts of one carry the uuid of an LV of their own, so they are
+    /// known by who lies on them.
+    fn owns(self, dm: &DmObs) -> bool {
+        let mirror = dm.lv().and_then(|lv| self.mirrors.get(&lv));
+        mirror.is_some_and(|m| dm.suffix(&m.vg.uuid, &m.lv.uuid).is_some() && self.record_of_active(m).is_some())
     }
 
     fn in_use(self) -> Vec<InUse<'a>> {
@@ -167,19 +177,23 @@ pub fn astray(ground: Ground<'_>) -> impl Iterator<Item = &TargetKey> {
 
 /// Whether a mirror in use has a part on a disk.
 fn serves(ground: Ground<'_>, disk: &DiskObs) -> bool {
-    let ours = |dm: &DmObs| ground.active().any(|(mirror, _)| is_of(dm, mirror));
-    let mut parts = ground.kernel.dm.iter().filter(|dm| on(dm, disk));
-    parts.any(|part| ground.kernel.dm.iter().any(|upper| upper.deps.contains(&part.dev) && ours(upper)))
+    let parts = on(ground, &[disk], |_| true);
+    ground.kernel.dm.iter().any(|upper| upper.deps.iter().any(|dev| lies_on(&parts, *dev)) && ground.owns(upper))
 }
 
-/// Whether a device-mapper device lies on a disk.
-fn on(dm: &DmObs, disk: &DiskObs) -> bool {
-    dm.deps.iter().any(|dev| *dev == disk.dev || disk.partitions.iter().any(|(_, p)| p == dev))
+/// Numbers, sorted, of those device-mapper devices that lie on some disks.
+fn on(ground: Ground<'_>, disks: &[&DiskObs], wanted: impl Fn(&DmObs) -> bool) -> Vec<DevNo> {
+    let of = |disk: &&DiskObs| disk.partitions.iter().map(|(_, dev)| *dev).chain([disk.dev]).collect::<Vec<_>>();
+    let mut below: Vec<DevNo> = disks.iter().flat_map(of).collect();
+    below.sort_unstable();
+    let devices = ground.kernel.dm.iter().filter(|dm| dm.deps.iter().any(|dev| lies_on(&below, *dev)) && wanted(dm));
+    let mut numbers: Vec<DevNo> = devices.map(|dm| dm.dev).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
-/// Whether it is a mirror's own. Parts of one carry the uuid of an LV of their own, so they are known by who lies on them.
-fn is_of(dm: &DmObs, mirror: &Mirror) -> bool {
-    dm.suffix(&mirror.vg.uuid, &mirror.lv.uuid).is_some()
+fn lies_on(sorted: &[DevNo], dev: DevNo) -> bool {
+    sorted.binary_search(&dev).is_ok()
 }
 
 /// Whether one leg is being copied onto another. A comparison needs nobody.
@@ -231,18 +245,27 @@ fn with_legs(ground: Ground<'_>) -> BTreeSet<&TargetKey> {
 
 /// Whether anything but managed mirrors uses a disk of a session: a mount, swap, another volume.
 pub fn shared(ground: Ground<'_>, key: &TargetKey) -> bool {
-    let disks = ground.kernel.sessions.iter().filter(|session| session.target == *key).flat_map(|s| &s.disks);
-    disks.into_iter().any(|disk| !disk.users.is_empty() || strangers(ground, disk))
+    let sessions = ground.kernel.sessions.iter().filter(|session| session.target == *key);
+    let disks: Vec<&DiskObs> = sessions.flat_map(|session| &session.disks).collect();
+    disks.iter().any(|disk| !disk.users.is_empty()) || strangers(ground, &disks)
 }
 
-/// Whether a device-mapper device that belongs to no managed mirror lies on a disk.
-fn strangers(ground: Ground<'_>, disk: &DiskObs) -> bool {
+/// Whether a device-mapper device that belongs to no managed mirror lies on one of some disks. All at once: there are
+/// thousands of both, and roles are made anew in every turn.
+fn strangers(ground: Ground<'_>, disks: &[&DiskObs]) -> bool {
     // One that was left with a single leg on purpose is a volume like any other.
-    let mirror = |dm: &DmObs| ground.active().any(|(mirror, _)| is_of(dm, mirror));
-    ground.kernel.dm.iter().filter(|dm| on(dm, disk) && !mirror(dm)).any(|dm| {
-        let above: Vec<&DmObs> = ground.kernel.dm.iter().filter(|upper| upper.deps.contains(&dm.dev)).collect();
-        above.is_empty() && dm.open_count > 0 || above.into_iter().any(|upper| !mirror(upper))
-    })
+    let parts = on(ground, disks, |dm| !ground.owns(dm));
+    let mut used = Vec::new();
+    for upper in &ground.kernel.dm {
+        let below = || upper.deps.iter().filter(|dev| lies_on(&parts, **dev));
+        if below().next().is_some() && !ground.owns(upper) {
+            return true;
+        }
+        used.extend(below());
+    }
+    used.sort_unstable();
+    let unused = |dm: &DmObs| lies_on(&parts, dm.dev) && !lies_on(&used, dm.dev);
+    ground.kernel.dm.iter().any(|dm| dm.open_count > 0 && unused(dm))
 }
 
 fn fixed(ground: Ground<'_>, key: &TargetKey) -> Option<u32> {

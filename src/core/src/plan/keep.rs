@@ -93,10 +93,10 @@ pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String
     }
     // Noted anew since the copy at its activation: until then nothing proves that its server lived on.
     let unnoted_key = |m: &Mirror, leg: &Leg| {
-        let key = continuity::key(s.machine_id, &leg.pv);
-        let ours = s.looks.registrations.get(&leg.pv).and_then(|found| continuity::ours(found, key));
+        let key = || continuity::key(s.machine_id, &leg.pv);
+        let ours = || s.looks.registrations.get(&leg.pv).and_then(|found| continuity::ours(found, key()));
         let trusted = |known: &LegRecord| known.trust == Trust::Trusted && known.registered.is_none();
-        m.kind == Kind::Mirror && ours.is_some() && known(m, leg).is_some_and(trusted)
+        m.kind == Kind::Mirror && known(m, leg).is_some_and(trusted) && ours().is_some()
     };
     if let Some((m, _)) = legs().find(|(m, leg)| m.live != Live::Inactive && up(leg) && unnoted_key(m, leg)) {
         return Some((s.probe_op(vg), format!("{} was activated; note its keys", m.name)));
@@ -152,7 +152,7 @@ pub(super) fn register(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) 
             // Whoever is still in doubt for the last restart, or will be, must not get a proof from after it.
             let mut records = s.ledger.mirrors.values().filter_map(|record| record.legs.get(&leg.pv));
             let settled = |known: &LegRecord| known.trust == Trust::Trusted && known.registered.is_none();
-            let wanted = settled(known) && records.all(settled) && vacant;
+            let wanted = vacant && settled(known) && records.all(settled);
             if wanted && s.looks.judged(leg, s.targets) {
                 let key = continuity::key(s.machine_id, &leg.pv);
                 let op = Op::Register { pv: leg.pv.clone(), disk: place.disk.clone(), key };

@@ -29,6 +29,12 @@ impl DmObs {
         self.after_vg(vg).is_some()
     }
 
+    /// The LV that it is, or is named after.
+    pub fn lv(&self) -> Option<LvUuid> {
+        let ids = self.uuid.as_bytes().strip_prefix(b"LVM-")?;
+        LvUuid::begin(VgUuid::begin(ids)?.strip_from(ids)?)
+    }
+
     /// Whether it is an LV.
     pub fn is(&self, vg: &VgUuid, lv: &LvUuid) -> bool {
         self.suffix(vg, lv) == Some(b"")
@@ -46,9 +52,25 @@ pub(super) struct LegLayout {
     pub(super) superblock: Option<u64>,
 }
 
+/// The LVs of a VG in the order of their names.
+pub(super) struct Names<'a>(Vec<&'a LvObs>);
+
+impl<'a> Names<'a> {
+    pub(super) fn of(vg: &'a VgObs) -> Self {
+        let mut lvs: Vec<&LvObs> = vg.lvs.iter().collect();
+        lvs.sort_by(|a, b| a.name.cmp(&b.name));
+        Self(lvs)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&'a LvObs> {
+        let at = self.0.binary_search_by(|lv| lv.name.as_str().cmp(name)).ok()?;
+        self.0.get(at).copied()
+    }
+}
+
 /// The legs of an LV in order; `None` when a leg has no extents or spreads over several PVs.
-pub(super) fn layout(vg: &VgObs, lv: &LvObs) -> Option<Vec<LegLayout>> {
-    let by_name = |name: &Name| vg.lvs.iter().find(|l| l.name == *name);
+pub(super) fn layout(vg: &VgObs, names: &Names<'_>, lv: &LvObs) -> Option<Vec<LegLayout>> {
+    let by_name = |name: &Name| names.get(name);
     let one_pv = |l: &LvObs| {
         let first = l.extents.first()?;
         l.extents.iter().all(|run| run.pv == first.pv).then(|| first.clone())
