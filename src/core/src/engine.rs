@@ -79,7 +79,8 @@ pub struct Engine {
     pub(crate) lasting: Lasting,
     pub(crate) jobs: Jobs,
     pub(crate) arbiter: Arbiter,
-    pub(crate) snapshot: Snapshot,
+    /// Shared with whoever shows it.
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) wants: Wants,
     pub(crate) world: World,
     pub(crate) saved: Saved,
@@ -200,7 +201,7 @@ impl Engine {
             lasting: Lasting::default(),
             jobs: Jobs::default(),
             arbiter: Arbiter::default(),
-            snapshot: Snapshot::default(),
+            snapshot: Arc::default(),
             wants: Wants { kernel: true, nodes: true, ..Wants::default() },
             world: World::default(),
             saved,
@@ -224,7 +225,7 @@ impl Engine {
     }
 
     /// The read model after the last step.
-    pub fn snapshot(&self) -> &Snapshot {
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
 

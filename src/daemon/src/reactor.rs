@@ -83,7 +83,7 @@ pub trait Brain {
     /// See [`Engine::step`].
     fn step(&mut self, now: Now, input: Input) -> Vec<Effect>;
     /// See [`Engine::snapshot`].
-    fn snapshot(&self) -> &Snapshot;
+    fn snapshot(&self) -> &Arc<Snapshot>;
 }
 
 impl Brain for Engine {
@@ -91,7 +91,7 @@ impl Brain for Engine {
         Engine::step(self, now, input)
     }
 
-    fn snapshot(&self) -> &Snapshot {
+    fn snapshot(&self) -> &Arc<Snapshot> {
         Engine::snapshot(self)
     }
 }
@@ -316,9 +316,9 @@ impl<B: Brain, M: Machine> Reactor<B, M> {
         let effects = self.brain.step(self.machine.now(), input);
         let snapshot = self.brain.snapshot();
         self.ends.bus.snapshots.send_if_modified(|shown| {
-            let changed = **shown != *snapshot;
+            let changed = !Arc::ptr_eq(shown, snapshot) && shown != snapshot;
             if changed {
-                *shown = Arc::new(snapshot.clone());
+                shown.clone_from(snapshot);
             }
             changed
         });

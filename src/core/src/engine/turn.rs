@@ -16,6 +16,7 @@ use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
 use crate::{fence, incident, server_view, servers, silence, view};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Looks after a change in which the next one is expected soon: sysfs follows the kernel's messages within seconds.
@@ -50,7 +51,8 @@ impl Engine {
                     return None;
                 }
                 self.world.see_again(kernel);
-                self.snapshot.mirrors.values_mut().for_each(|mirror| mirror.observed_at = now.wall);
+                let shown = Arc::make_mut(&mut self.snapshot);
+                shown.mirrors.values_mut().for_each(|mirror| mirror.observed_at = now.wall);
                 Some(vec![Effect::WakeAt(self.next_wake(now))])
             }
             _ => None,
@@ -259,14 +261,14 @@ impl Engine {
             let mirror = self.mirrors.get(uuid).and_then(|m| snapshot.mirrors.get(&m.name));
             mirror.is_some_and(|m| m.state != crate::words::MirrorState::Redundant)
         });
-        next.jobs = std::mem::take(&mut self.snapshot.jobs);
+        next.jobs.clone_from(&self.snapshot.jobs);
         self.jobs.show(&mut next.jobs);
         self.news.extend(incident::transitions(&self.snapshot, &next, now.wall));
         for mut event in self.news.drain(..) {
             event.at = now.wall;
             effects.push(Effect::Publish(event));
         }
-        self.snapshot = next;
+        self.snapshot = Arc::new(next);
     }
 
     /// Whether nothing is to be expected of a mirror. One that was not seen active in this boot may be ours to activate.

@@ -14,17 +14,17 @@ use tokio::time::{Instant, sleep_until};
 struct Scripted<F> {
     script: F,
     inputs: UnboundedSender<Input>,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
 }
 
 impl<F: FnMut(&Input, Now, &mut Snapshot) -> Vec<Effect>> Brain for Scripted<F> {
     fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
-        let effects = (self.script)(&input, now, &mut self.snapshot);
+        let effects = (self.script)(&input, now, Arc::make_mut(&mut self.snapshot));
         let _ = self.inputs.send(input);
         effects
     }
 
-    fn snapshot(&self) -> &Snapshot {
+    fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
 }
@@ -78,7 +78,7 @@ fn bench(script: impl FnMut(&Input, Now, &mut Snapshot) -> Vec<Effect> + Send + 
     let (configs, configs_out) = mpsc::channel(8);
     let (signals, signals_out) = mpsc::channel(8);
     let (ours, bus) = link::pair();
-    let brain = Scripted { script, inputs: inputs_in, snapshot: Snapshot::default() };
+    let brain = Scripted { script, inputs: inputs_in, snapshot: Arc::default() };
     let machine = Channels { start: Instant::now(), wake_ups, begun: begun_in };
     let ends = Ends {
         bus: ours,

@@ -133,7 +133,7 @@ impl Daemon {
 
     /// What it shows; nothing while it is not running.
     pub fn snapshot(&self) -> Option<&Snapshot> {
-        self.engine.as_ref().map(Engine::snapshot)
+        self.engine.as_ref().map(|engine| &**engine.snapshot())
     }
 
     /// The ledger on disk.
