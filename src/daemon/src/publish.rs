@@ -148,15 +148,18 @@ async fn session(offer: &Offer, status: &watch::Sender<Status>) -> End {
     let mut snapshots = offer.link.snapshots();
     let mut events = offer.link.events();
     let first = snapshots.borrow_and_update().clone();
-    let mut exports = match timeout(BUS_ANSWER, export(offer, first)).await {
-        Ok(Ok(exports)) => exports,
-        Ok(Err(zbus::Error::NameTaken)) => return End::NameTaken,
+    let connection = match timeout(BUS_ANSWER, connect(&offer.bus)).await {
+        Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return End::Lost(error.to_string()),
         Err(_) => return End::Lost(format!("the bus did not answer within {} s", BUS_ANSWER.as_secs())),
     };
+    let mut exports = match export(offer, &connection, first).await {
+        Ok(exports) => exports,
+        Err(zbus::Error::NameTaken) => return End::NameTaken,
+        Err(error) => return End::Lost(error.to_string()),
+    };
     status.send_replace(Status::Owned);
     offer.link.set_owned(true);
-    let connection = exports.connection.clone();
     loop {
         let due = exports.due();
         // Snapshots before events: whoever hears of an object finds it.
@@ -184,16 +187,18 @@ async fn session(offer: &Offer, status: &watch::Sender<Status>) -> End {
     }
 }
 
-/// Connects, exports everything in `snapshot`, and takes the name.
-async fn export(offer: &Offer, snapshot: Arc<Snapshot>) -> zbus::Result<Exports> {
+async fn connect(bus: &Bus) -> zbus::Result<Connection> {
     // The ObjectManager is served from the start: without any object zbus starts listening late and loses first calls.
-    let builder = offer.bus.builder().method_timeout(BUS_ANSWER);
-    let connection = builder.serve_at(path::ROOT, ObjectManager).build().await?;
+    bus.builder().method_timeout(BUS_ANSWER).serve_at(path::ROOT, ObjectManager).build().await
+}
+
+/// Exports everything in `snapshot`, however long that takes, and takes the name.
+async fn export(offer: &Offer, connection: &Connection, snapshot: Arc<Snapshot>) -> zbus::Result<Exports> {
     let mut exports = Exports::new(connection.clone(), &offer.link, &offer.authority);
     exports.snapshot = snapshot.clone();
     exports.show(snapshot).await;
     if let Some(annex) = &offer.annex {
-        annex.serve(&connection).await?;
+        annex.serve(connection).await?;
     }
     // Without its default flags zbus would let a second daemon take the name from us, unnoticed.
     connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
@@ -232,11 +237,11 @@ impl Exports {
     /// the sum comes last.
     async fn show(&mut self, snapshot: Arc<Snapshot>) {
         let now = Instant::now();
-        self.servers.show(pairs(&snapshot.servers), now).await;
-        self.targets.show(pairs(&snapshot.targets), now).await;
-        self.mirrors.show(pairs(&snapshot.mirrors), now).await;
-        self.jobs.show(pairs(&snapshot.jobs), now).await;
-        self.manager.show(std::iter::once(snapshot.clone()), now).await;
+        self.servers.show(&snapshot.servers, now).await;
+        self.targets.show(&snapshot.targets, now).await;
+        self.mirrors.show(&snapshot.mirrors, now).await;
+        self.jobs.show(&snapshot.jobs, now).await;
+        self.manager.show(&BTreeMap::from([((), snapshot.clone())]), now).await;
         self.shown_jobs.send_replace(snapshot.jobs.keys().copied().collect());
         let before = std::mem::replace(&mut self.snapshot, snapshot.clone());
         for (id, job) in &snapshot.jobs {
@@ -267,10 +272,6 @@ impl Exports {
         let (code, severity, object) = (event.code.word(), event.severity.word(), path::object(&event.object));
         log(Manager::event(&emitter, event.at.0, code, severity, object, wire::details(&event.details)).await);
     }
-}
-
-fn pairs<K: Clone, V: Clone>(map: &BTreeMap<K, V>) -> impl Iterator<Item = (K, V)> {
-    map.iter().map(|(key, value)| (key.clone(), value.clone()))
 }
 
 fn finished(job: &JobView) -> bool {

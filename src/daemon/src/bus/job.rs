@@ -17,24 +17,26 @@ type WireStep = (String, String, String, i32, String);
 
 /// A job object.
 pub struct Job {
-    view: watch::Receiver<(JobId, JobView)>,
+    id: JobId,
+    view: watch::Receiver<JobView>,
     gate: Gate,
 }
 
 impl Job {
     fn show<T>(&self, value: impl FnOnce(&JobView) -> T) -> T {
-        value(&self.view.borrow().1)
+        value(&self.view.borrow())
     }
 }
 
 impl Exported for Job {
-    type View = (JobId, JobView);
+    type Key = JobId;
+    type View = JobView;
 
-    fn new(view: watch::Receiver<Self::View>, gate: Gate) -> Self {
-        Self { view, gate }
+    fn new(id: &JobId, view: watch::Receiver<JobView>, gate: Gate) -> Self {
+        Self { id: *id, view, gate }
     }
 
-    fn path((id, _): &Self::View) -> OwnedObjectPath {
+    fn path(id: &JobId) -> OwnedObjectPath {
         path::job(*id)
     }
 
@@ -106,7 +108,7 @@ impl Job {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<(), CallError> {
-        let (job, action) = (self.view.borrow().0, self.show(|j| Action::from(j.operation)));
+        let (job, action) = (self.id, self.show(|j| Action::from(j.operation)));
         self.gate.ask(connection, &call, action, |uid| Ok(Command::Cancel { job, uid })).await.map(drop)
     }
 

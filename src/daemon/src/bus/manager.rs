@@ -28,13 +28,14 @@ pub struct Manager {
 }
 
 impl Exported for Manager {
+    type Key = ();
     type View = Arc<Snapshot>;
 
-    fn new(view: watch::Receiver<Arc<Snapshot>>, gate: Gate) -> Self {
+    fn new((): &(), view: watch::Receiver<Arc<Snapshot>>, gate: Gate) -> Self {
         Self { view, gate }
     }
 
-    fn path(_: &Arc<Snapshot>) -> OwnedObjectPath {
+    fn path((): &()) -> OwnedObjectPath {
         path::root()
     }
 }

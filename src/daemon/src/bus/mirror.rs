@@ -22,13 +22,13 @@ type WireStep = (String, String, Vec<String>);
 
 /// A mirror object. Its path comes from the name on the bus, which is the key in the snapshot.
 pub struct Mirror {
-    view: watch::Receiver<(Name, MirrorView)>,
+    view: watch::Receiver<MirrorView>,
     gate: Gate,
 }
 
 impl Mirror {
     fn show<T>(&self, value: impl FnOnce(&MirrorView) -> T) -> T {
-        value(&self.view.borrow().1)
+        value(&self.view.borrow())
     }
 
     /// What a request names the mirror by.
@@ -39,23 +39,24 @@ impl Mirror {
 }
 
 impl Exported for Mirror {
-    type View = (Name, MirrorView);
+    type Key = Name;
+    type View = MirrorView;
 
     const UNANNOUNCED: &'static [&'static str] = &["ObservedAtUSec"];
 
-    fn take_unannounced((_, old): &mut Self::View, (_, new): &Self::View) {
+    fn take_unannounced(old: &mut MirrorView, new: &MirrorView) {
         old.observed_at = new.observed_at;
     }
 
-    fn new(view: watch::Receiver<Self::View>, gate: Gate) -> Self {
+    fn new(_: &Name, view: watch::Receiver<MirrorView>, gate: Gate) -> Self {
         Self { view, gate }
     }
 
-    fn path((name, _): &Self::View) -> OwnedObjectPath {
+    fn path(name: &Name) -> OwnedObjectPath {
         path::mirror(name)
     }
 
-    fn is_progress(property: &str, (_, old): &Self::View, (_, new): &Self::View) -> bool {
+    fn is_progress(property: &str, old: &MirrorView, new: &MirrorView) -> bool {
         match property {
             "SyncRatio" | "SyncRateBytes" | "SyncRemainingUSec" => true,
             "Legs" => without_ratios(&old.legs) == without_ratios(&new.legs),

@@ -27,6 +27,9 @@ pub const NAME: &str = "org.mirrorkeeper1";
 /// An interface as the publisher sees it. The getters are the only place that says how a view becomes property values;
 /// what is announced is read back through them.
 pub trait Exported: Interface + Sized {
+    /// What tells an object from the others with this interface.
+    type Key: Clone + Ord + Send + Sync + 'static;
+
     /// What one object shows.
     type View: Clone + PartialEq + Send + Sync + 'static;
 
@@ -38,10 +41,10 @@ pub trait Exported: Interface + Sized {
     fn take_unannounced(_old: &mut Self::View, _new: &Self::View) {}
 
     /// An interface that shows whatever was last put into `view`.
-    fn new(view: watch::Receiver<Self::View>, gate: gate::Gate) -> Self;
+    fn new(key: &Self::Key, view: watch::Receiver<Self::View>, gate: gate::Gate) -> Self;
 
-    /// The object that shows `view`.
-    fn path(view: &Self::View) -> OwnedObjectPath;
+    /// Its object.
+    fn path(key: &Self::Key) -> OwnedObjectPath;
 
     /// Whether a change of `property` between two views is mere progress, announced at most once a second.
     fn is_progress(_property: &str, _old: &Self::View, _new: &Self::View) -> bool {

@@ -13,28 +13,26 @@ use zbus::{Connection, OwnedObjectPath, interface};
 
 /// A server object. Its path comes from its name, which is the key in the snapshot.
 pub struct Server {
-    view: watch::Receiver<(Name, ServerView)>,
+    key: Name,
+    view: watch::Receiver<ServerView>,
     gate: Gate,
 }
 
 impl Server {
-    fn key(&self) -> Name {
-        self.view.borrow().0.clone()
-    }
-
     fn show<T>(&self, value: impl FnOnce(&ServerView) -> T) -> T {
-        value(&self.view.borrow().1)
+        value(&self.view.borrow())
     }
 }
 
 impl Exported for Server {
-    type View = (Name, ServerView);
+    type Key = Name;
+    type View = ServerView;
 
-    fn new(view: watch::Receiver<Self::View>, gate: Gate) -> Self {
-        Self { view, gate }
+    fn new(key: &Name, view: watch::Receiver<ServerView>, gate: Gate) -> Self {
+        Self { key: key.clone(), view, gate }
     }
 
-    fn path((name, _): &Self::View) -> OwnedObjectPath {
+    fn path(name: &Name) -> OwnedObjectPath {
         path::server(name)
     }
 }
@@ -43,7 +41,7 @@ impl Exported for Server {
 impl Server {
     #[zbus(property)]
     fn name(&self) -> String {
-        wire::text(&self.key())
+        wire::text(&self.key)
     }
 
     #[zbus(property)]
@@ -92,7 +90,7 @@ impl Server {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
-        let command = |uid| Ok(Command::EnterMaintenance { server: self.key(), uid });
+        let command = |uid| Ok(Command::EnterMaintenance { server: self.key.clone(), uid });
         self.gate.ask_for_job(connection, &call, Action::Maintain, command).await
     }
 
@@ -102,7 +100,7 @@ impl Server {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
-        let command = |uid| Ok(Command::LeaveMaintenance { server: self.key(), uid });
+        let command = |uid| Ok(Command::LeaveMaintenance { server: self.key.clone(), uid });
         self.gate.ask_for_job(connection, &call, Action::Maintain, command).await
     }
 }

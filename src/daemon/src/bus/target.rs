@@ -20,28 +20,26 @@ const NONE: i32 = -2;
 
 /// A target object.
 pub struct Target {
-    view: watch::Receiver<(TargetKey, TargetView)>,
+    key: TargetKey,
+    view: watch::Receiver<TargetView>,
     gate: Gate,
 }
 
 impl Target {
-    fn key(&self) -> TargetKey {
-        self.view.borrow().0.clone()
-    }
-
     fn show<T>(&self, value: impl FnOnce(&TargetView) -> T) -> T {
-        value(&self.view.borrow().1)
+        value(&self.view.borrow())
     }
 }
 
 impl Exported for Target {
-    type View = (TargetKey, TargetView);
+    type Key = TargetKey;
+    type View = TargetView;
 
-    fn new(view: watch::Receiver<Self::View>, gate: Gate) -> Self {
-        Self { view, gate }
+    fn new(key: &TargetKey, view: watch::Receiver<TargetView>, gate: Gate) -> Self {
+        Self { key: key.clone(), view, gate }
     }
 
-    fn path((key, _): &Self::View) -> OwnedObjectPath {
+    fn path(key: &TargetKey) -> OwnedObjectPath {
         path::target(key)
     }
 }
@@ -50,17 +48,17 @@ impl Exported for Target {
 impl Target {
     #[zbus(property)]
     fn iqn(&self) -> String {
-        wire::text(&self.key().iqn)
+        wire::text(&self.key.iqn)
     }
 
     #[zbus(property)]
     fn portal(&self) -> String {
-        wire::text(&self.key().portal)
+        wire::text(&self.key.portal)
     }
 
     #[zbus(property)]
     fn interface(&self) -> String {
-        wire::text(&self.key().iface)
+        wire::text(&self.key.iface)
     }
 
     #[zbus(property)]
@@ -149,7 +147,7 @@ impl Target {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<OwnedObjectPath, CallError> {
-        let target = self.key();
+        let target = self.key.clone();
         self.gate.ask_for_job(connection, &call, Action::Heal, |uid| Ok(Command::Reconnect { target, uid })).await
     }
 
@@ -159,7 +157,7 @@ impl Target {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] call: Header<'_>,
     ) -> Result<(), CallError> {
-        let target = self.key();
+        let target = self.key.clone();
         let command = |uid| match seconds {
             0..=LONGEST => Ok(Command::SetReplacementTimeout { target, seconds, uid }),
             _ => Err(Refusal::InvalidArgument(format!("{seconds} s: 1 to {LONGEST}, or 0 for automatic")).into()),

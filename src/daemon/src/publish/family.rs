@@ -9,13 +9,13 @@ use super::log;
 use crate::bus::Exported;
 use crate::bus::gate::Gate;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use zbus::fdo::Properties;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Connection, OwnedVariant, Variant};
 
 /// Least time between two announcements of progress of one object (contract).
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ type Values = HashMap<String, OwnedVariant>;
 pub struct Family<I: Exported> {
     connection: Connection,
     gate: Gate,
-    objects: HashMap<OwnedObjectPath, Object<I>>,
+    objects: BTreeMap<I::Key, Object<I>>,
 }
 
 /// One object on the bus.
@@ -35,11 +35,8 @@ struct Object<I: Exported> {
     emitter: SignalEmitter<'static>,
     /// What the getters answer from.
     view: watch::Sender<I::View>,
-    /// A twin of the exported interface on the same view, to read the properties through the getters themselves. The
-    /// exported one is in zbus's tree, behind its locks.
-    twin: I,
-    /// What clients were told last.
-    announced: (I::View, Values),
+    /// What clients were told last. The view alone: its values are several times as large, and seldom wanted.
+    announced: I::View,
     /// When progress was announced last.
     progress_at: Option<Instant>,
     /// When progress that was held back is to be announced.
@@ -49,23 +46,21 @@ struct Object<I: Exported> {
 impl<I: Exported> Family<I> {
     /// No objects yet.
     pub fn new(connection: &Connection, gate: &Gate) -> Self {
-        Self { connection: connection.clone(), gate: gate.clone(), objects: HashMap::new() }
+        Self { connection: connection.clone(), gate: gate.clone(), objects: BTreeMap::new() }
     }
 
     /// Adds, removes and announces until exactly `views` are on the bus.
-    pub async fn show(&mut self, views: impl Iterator<Item = I::View>, now: Instant) {
-        let mut gone: HashSet<_> = self.objects.keys().cloned().collect();
-        for view in views {
-            let path = I::path(&view);
-            gone.remove(&path);
-            match self.objects.get_mut(&path) {
-                Some(object) => object.show(view, now).await,
-                None => log(self.add(path, view).await),
+    pub async fn show(&mut self, views: &BTreeMap<I::Key, I::View>, now: Instant) {
+        for (key, view) in views {
+            match self.objects.get_mut(key) {
+                Some(object) if object.take(view) => object.announce(key, &self.gate, now).await,
+                Some(_) => {}
+                None => log(self.add(key, view).await),
             }
         }
-        for path in gone {
-            self.objects.remove(&path);
-            log(self.connection.object_server().remove::<I, _>(path.as_ref()).await.map(drop));
+        let gone: Vec<I::Key> = self.objects.keys().filter(|key| !views.contains_key(key)).cloned().collect();
+        for object in gone.iter().filter_map(|key| self.objects.remove(key)) {
+            log(self.connection.object_server().remove::<I, _>(object.emitter.path().as_ref()).await.map(drop));
         }
     }
 
@@ -76,47 +71,51 @@ impl<I: Exported> Family<I> {
 
     /// Announces what is due.
     pub async fn announce_due(&mut self, now: Instant) {
-        for object in self.objects.values_mut().filter(|object| object.due.is_some_and(|due| due <= now)) {
-            object.announce(now).await;
+        for (key, object) in self.objects.iter_mut().filter(|(_, object)| object.due.is_some_and(|due| due <= now)) {
+            object.announce(key, &self.gate, now).await;
         }
     }
 
-    async fn add(&mut self, path: OwnedObjectPath, view: I::View) -> zbus::Result<()> {
+    async fn add(&mut self, key: &I::Key, view: &I::View) -> zbus::Result<()> {
+        let path = I::path(key);
         let emitter = SignalEmitter::new(&self.connection, path.clone())?;
         let (sender, receiver) = watch::channel(view.clone());
-        let twin = I::new(receiver.clone(), self.gate.clone());
-        let values = values(&twin, &emitter).await;
-        self.connection.object_server().at(path.clone(), I::new(receiver, self.gate.clone())).await?;
-        let object = Object { emitter, view: sender, twin, announced: (view, values), progress_at: None, due: None };
-        self.objects.insert(path, object);
+        self.connection.object_server().at(path, I::new(key, receiver, self.gate.clone())).await?;
+        let object = Object { emitter, view: sender, announced: view.clone(), progress_at: None, due: None };
+        self.objects.insert(key.clone(), object);
         Ok(())
     }
 }
 
 impl<I: Exported> Object<I> {
-    async fn show(&mut self, view: I::View, now: Instant) {
-        let changed = self.view.send_if_modified(|shown| {
-            I::take_unannounced(shown, &view);
-            let changed = *shown != view;
-            *shown = view;
+    /// Shows a view from now on, and says whether there is something to announce.
+    fn take(&self, view: &I::View) -> bool {
+        self.view.send_if_modified(|shown| {
+            I::take_unannounced(shown, view);
+            let changed = *shown != *view;
+            if changed {
+                shown.clone_from(view);
+            }
             changed
-        });
-        if changed {
-            self.announce(now).await;
-        }
+        })
     }
 
     /// Announces every difference between what is shown and what was announced, or holds it back.
-    async fn announce(&mut self, now: Instant) {
-        let values = values(&self.twin, &self.emitter).await;
+    async fn announce(&mut self, key: &I::Key, gate: &Gate, now: Instant) {
         let view = self.view.borrow().clone();
-        let (old_view, old) = &self.announced;
+        let old = values::<I>(key, &self.announced, gate, &self.emitter).await;
+        let values = values::<I>(key, &view, gate, &self.emitter).await;
         let differs = |name: &str, value| old.get(name) != Some(value) && !I::UNANNOUNCED.contains(&name);
         let changed: Vec<&str> =
             values.iter().filter(|(name, value)| differs(name, value)).map(|(name, _)| name.as_str()).collect();
-        let progress = changed.iter().filter(|name| I::is_progress(name, old_view, &view)).count();
+        let progress = changed.iter().filter(|name| I::is_progress(name, &self.announced, &view)).count();
         self.due = self.progress_at.map(|at| at + PROGRESS).filter(|due| *due > now && progress > 0);
-        if changed.is_empty() || (self.due.is_some() && progress == changed.len()) {
+        if self.due.is_some() && progress == changed.len() {
+            return;
+        }
+        if changed.is_empty() {
+            // The manager's is all that there was to see then.
+            self.announced = view;
             return;
         }
         self.due = None;
@@ -126,14 +125,16 @@ impl<I: Exported> Object<I> {
         let told: HashMap<&str, Variant<'_>> =
             changed.iter().filter_map(|name| Some((*name, values.get(*name)?.try_clone().ok()?.into()))).collect();
         log(Properties::properties_changed(&self.emitter, I::name(), told, Cow::Borrowed(&[])).await);
-        self.announced = (view, values);
+        self.announced = view;
     }
 }
 
-/// All properties as the getters of `interface` answer now. The getters never wait, so neither does this.
+/// All properties as the getters answer from `view`, through a twin of the exported interface: that one is in zbus's tree,
+/// behind its locks. The getters never wait, so neither does this.
 ///
 /// `Interface` is called unstable by zbus; this is the only call of it, and it saves writing every property twice.
-async fn values<I: Exported>(interface: &I, emitter: &SignalEmitter<'_>) -> Values {
+async fn values<I: Exported>(key: &I::Key, view: &I::View, gate: &Gate, emitter: &SignalEmitter<'_>) -> Values {
+    let interface = I::new(key, watch::channel(view.clone()).1, gate.clone());
     let connection = emitter.connection();
     interface.get_all(connection.object_server(), connection, None, emitter).await.unwrap_or_default()
 }

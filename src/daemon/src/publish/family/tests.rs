@@ -50,7 +50,7 @@ impl Pair {
 
     async fn show(&mut self, millis: u64, progress: f64, state: JobState) {
         let now = self.at(millis);
-        self.jobs.show(std::iter::once((JobId(1), job(progress, state))), now).await;
+        self.jobs.show(&BTreeMap::from([(JobId(1), job(progress, state))]), now).await;
     }
 
     async fn pass(&mut self, millis: u64) {
@@ -150,7 +150,7 @@ async fn an_object_that_is_gone_has_nothing_due() {
     let mut pair = Pair::new().await;
     pair.show(0, 0.1, JobState::Running).await;
     pair.show(100, 0.2, JobState::Running).await;
-    pair.jobs.show(std::iter::empty(), pair.at(200)).await;
+    pair.jobs.show(&BTreeMap::new(), pair.at(200)).await;
     assert_eq!(pair.jobs.due(), None);
     assert_eq!(pair.heard().await, ["Progress=0.1", "InterfacesRemoved"]);
 }
