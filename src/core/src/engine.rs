@@ -429,7 +429,9 @@ impl Engine {
     /// What to do next in a VG, and what is held: also what was held before, unless enough is known now to end it.
     pub(crate) fn plan_of(&self, now: Now, vg: &VgUuid) -> Plan {
         let mut plan = self.situation(now, |s| plan::plan(s, vg));
-        let looks = plan.steps.iter().any(|(op, _)| matches!(op, Op::Probe { .. }));
+        // A command that has to look first gives way to that look.
+        let blind = self.situation(now, |s| s.probe(vg).is_none());
+        let looks = plan.steps.iter().any(|(op, _)| matches!(op, Op::Probe { .. }) || (blind && op.needs_look()));
         let busy = self.arbiter.occupied(&Slot::Vg(vg.clone())).is_some();
         if looks || busy || self.outdated || !self.world.reported {
             let here: Vec<&Mirror> = self.mirrors.values().filter(|m| m.vg.uuid == *vg).collect();

@@ -9,7 +9,7 @@ use crate::link;
 use crate::mirror;
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
-use crate::plan::{Plan, ProbeRun, Situation};
+use crate::plan::{Plan, ProbeRun, RESOLVABLE, Situation};
 use crate::resolve;
 use crate::topology::{Leg, Live, Mirror, Place};
 use crate::trust::{self, sources};
@@ -52,11 +52,31 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         }
     }
     let pvs: BTreeSet<&PvUuid> = raids().flat_map(|m| m.legs.iter().map(|leg| &leg.pv)).collect();
-    for pv in pvs {
-        let cases: Vec<Case<'_>> = raids().filter_map(|mirror| case(s, mirror, pv)).collect();
-        if !cases.is_empty() {
-            let step = plan_pv(s, &cases, plan);
-            plan.propose(step);
+    let by_pv: Vec<Vec<Case<'_>>> =
+        pvs.into_iter().map(|pv| raids().filter_map(|mirror| case(s, mirror, pv)).collect()).collect();
+    for cases in &by_pv {
+        hold_doubtful_survivors(s, cases, plan);
+    }
+    for cases in by_pv.iter().filter(|cases| !cases.is_empty()) {
+        let step = plan_pv(s, cases, plan);
+        plan.propose(step);
+    }
+}
+
+/// A leg that is refused while one that is in doubt itself serves in its place: nothing is taken back from that one's PV
+/// either, or the metadata written for it would wipe what tells the two apart.
+fn hold_doubtful_survivors(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) {
+    for case in cases {
+        let Some(Err(objection)) = s.verdict(&case.mirror.vg.uuid).map(|probe| verdict(s, case, probe)) else {
+            continue;
+        };
+        let doubted = |leg: &&Leg| {
+            let trusted = case.record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+            leg.pv != case.leg.pv && leg.health == Some(LegHealth::InSync) && !trusted
+        };
+        let undecided = RESOLVABLE.contains(&objection.hold);
+        for leg in case.mirror.legs.iter().filter(doubted).filter(|_| undecided) {
+            plan.held.entry(leg.pv.clone()).or_insert_with(|| objection.clone());
         }
     }
 }
@@ -80,6 +100,10 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         plan.hold(case.mirror, objection.clone());
         hold_all(plan, &mirrors, case.mirror, &objection);
         plan.held.insert(first.leg.pv.clone(), objection);
+        return None;
+    }
+    if let Some(objection) = plan.held.get(&first.leg.pv).cloned() {
+        mirrors.iter().for_each(|mirror| plan.hold_with(mirror, objection.clone()));
         return None;
     }
     let place = s.ready(&mirrors, first.leg, first.known.size, unflagged, plan)?;
