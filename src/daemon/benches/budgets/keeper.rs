@@ -74,7 +74,8 @@ pub fn run(mirrors: usize, address: &str, state_dir: PathBuf) {
 
 /// A machine that has been looked after for a while, with the ledger of that time in `state_dir`.
 fn at_rest(mirrors: usize, state_dir: &Path) -> World {
-    let names: Vec<&'static str> = (0..mirrors).map(|n| &*format!("lv{n}").leak()).collect();
+    // Of one length: the model fills up names to UUIDs with zeros, and `lv7` would be `lv70` too.
+    let names: Vec<&'static str> = (0..mirrors).map(|n| &*format!("lv{n:04}").leak()).collect();
     let vg = |names: &[&'static str]| VgPlan {
         servers: (0..WITH_LEGS).collect(),
         volumes: names.iter().map(|name| (*name, Kind::Raid1)).collect(),
