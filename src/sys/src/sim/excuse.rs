@@ -231,7 +231,8 @@ impl World {
     pub fn undecidable(&mut self, volume: usize) -> bool {
         let untouchable = self.doubled(volume) || self.partial(volume) || self.crowded(volume);
         let choice = |m: &MirrorView| m.hold.is_some_and(|hold| plan::RESOLVABLE.contains(&hold));
-        let untouchable = untouchable || self.volumes[volume].excused && self.shown(volume).is_some_and(choice);
+        let left_to_people = self.volumes[volume].excused || self.unproven(volume);
+        let untouchable = untouchable || left_to_people && self.shown(volume).is_some_and(choice);
         if self.volumes[volume].resolving.is_some() || self.left_alone(volume) || untouchable {
             return true;
         }

@@ -230,7 +230,8 @@ impl World {
                 // Its disk cannot be kept out while another volume uses it.
                 let shared = hold == Some(Hold::UnmanagedUser);
                 let neighbours = || self.vgs[self.volumes[volume].vg].volumes.iter();
-                let unproven = hold == Some(Hold::NoHistory) && neighbours().any(|v| self.unproven(*v));
+                let unproven =
+                    hold == Some(Hold::NoHistory) && neighbours().any(|v| self.unproven(*v) || self.unwatched(*v));
                 if !self.excused(volume) && !unused && !shared && !unproven {
                     self.violate(format!(
                         "{name}: ends {state} held {hold:?} {details:?} without a reason known to the model"

@@ -184,7 +184,8 @@ impl World {
         let (kept, gone): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|history| self.holder(volume, history).is_some());
         self.volumes[volume].lost = kept;
-        if !gone.is_empty() && actor == Actor::Daemon && self.volumes[volume].resolving.is_none() {
+        let v = &self.volumes[volume];
+        if !gone.is_empty() && actor == Actor::Daemon && v.resolving.is_none() && !v.unnoted {
             let name = self.volumes[volume].names.full.clone();
             self.violate(format!("{name}: the only copy of acknowledged writes was overwritten"));
         }
