@@ -1,0 +1,50 @@
+//! First sight: what is believed of a mirror that nothing is remembered of.
+
+use super::{Evidence, failed, suspect, trusted};
+use crate::ledger::{Cause, MirrorRecord};
+use crate::name::Name;
+use crate::observation::LegHealth;
+use crate::time::Wall;
+use crate::topology::{Leg, Live, Mirror};
+
+/// First sight of a live mirror. What it was before, nobody knows: alive legs are believed, failed ones never.
+pub(super) fn adopt(mirror: &Mirror, evidence: Evidence<'_>) -> Option<MirrorRecord> {
+    let live = matches!(mirror.live, Live::Raid(_) | Live::Mirror { .. });
+    if !live || !mirror.reported || !evidence.reported || mirror.legs.len() < 2 {
+        return None;
+    }
+    Some(record(mirror, evidence.at))
+}
+
+/// What is to be remembered of a mirror seen for the first time.
+pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
+    let in_sync = |leg: &Leg| leg.health == Some(LegHealth::InSync);
+    let flagged = mirror.legs.iter().any(|leg| leg.write_mostly);
+    let legs = mirror.legs.iter().map(|leg| {
+        let mut record = trusted(leg);
+        // Being brought up to date by a copy that nobody saw begin; where all are, it is the first one.
+        let catching_up = leg.health == Some(LegHealth::Syncing) && mirror.legs.iter().any(in_sync);
+        if failed(leg) {
+            record.trust = suspect(Cause::FoundFailed, at);
+        } else if catching_up || flagged {
+            // Ours or the administrator's, nobody knows, nor which leg was in doubt: compared first, and the flag is left alone.
+            record.trust = suspect(Cause::SessionDown, at);
+        }
+        (leg.pv.clone(), record)
+    });
+    MirrorRecord {
+        name: mirror.name.clone(),
+        vg: mirror.vg.uuid.clone(),
+        kind: mirror.kind,
+        log: mirror.log,
+        log_pv: mirror.log_pv.clone(),
+        legs: legs.collect(),
+        degraded_since: None,
+        last_check: None,
+        active_in_boot: Name::default(),
+        kept: None,
+        unseen: false,
+        gated: false,
+        incidents: Vec::new(),
+    }
+}
