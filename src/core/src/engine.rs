@@ -434,7 +434,9 @@ impl Engine {
         let looks = plan.steps.iter().any(|(op, _)| matches!(op, Op::Probe { .. }) || (blind && op.needs_look()));
         let busy = self.arbiter.occupied(&Slot::Vg(vg.clone())).is_some();
         if looks || busy || self.outdated || !self.world.reported {
-            let here: Vec<&Mirror> = self.mirrors.values().filter(|m| m.vg.uuid == *vg).collect();
+            // What was held before is over where nothing is wrong.
+            let well = |m: &Mirror| m.steady() && self.situation(now, |s| s.trusts_all(m));
+            let here: Vec<&Mirror> = self.mirrors.values().filter(|m| m.vg.uuid == *vg && !well(m)).collect();
             self.lasting.complete(&mut plan, &here);
         }
         plan
