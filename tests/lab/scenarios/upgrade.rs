@@ -13,7 +13,7 @@ const REPACK: &str = r#"
 version=$(dpkg-query -W -f '${Version}' open-iscsi)
 tree=/root/open-iscsi; rm -rf $tree; mkdir -p $tree/DEBIAN
 dpkg-query -L open-iscsi | while read -r path; do
-    if [ -L "$path" ] || [ -f "$path" ]; then mkdir -p "$tree${path%/*}"; cp -a "$path" "$tree$path"; fi
+    if [ ! -d "$path" ] && { [ -L "$path" ] || [ -f "$path" ]; }; then mkdir -p "$tree${path%/*}"; cp -a "$path" "$tree$path"; fi
 done
 dpkg-query -s open-iscsi | awk '/^Conffiles:/ { skip = 1; next } /^[^ ]/ { skip = 0 } !skip' |
     sed -e '/^Status:/d' -e "s/^Version: .*/Version: $version+lab1/" > $tree/DEBIAN/control
