@@ -7,6 +7,8 @@ use crate::input::{Refusal, Reply};
 use crate::snapshot::Object;
 use crate::time::Now;
 use crate::topology::{Live, Mirror};
+use crate::witness::Objection;
+use crate::words::Hold;
 use crate::words::Operation;
 use crate::{forecast, plan, resolve};
 
@@ -21,7 +23,11 @@ impl Engine {
 
     pub(crate) fn plan_heal(&self, now: Now, mirror: &LvUuid) -> Result<Reply, Refusal> {
         let found = self.managed(mirror)?;
-        let plan = self.plan_of(now, &found.vg.uuid);
+        let mut plan = self.plan_of(now, &found.vg.uuid);
+        // Found out when a step is begun; whoever asks beforehand is told.
+        if let Some(why) = self.saved.error().filter(|_| !self.situation(now, |s| s.trusts_all(found))) {
+            plan.hold_with(found, Objection::new(Hold::LedgerUnwritable, "reason", why));
+        }
         let steps = self.situation(now, |s| forecast::steps(s, found, &plan));
         Ok(Reply::Plan(steps))
     }

@@ -47,6 +47,9 @@ fn a_ledger_that_cannot_be_written_stops_every_write_to_storage() {
     bench.run_until_held(120, "r1", Hold::LedgerUnwritable);
     assert!(bench.writes().is_empty(), "{}", bench.story());
     assert_eq!(bench.tmo(A), Some(600), "raising a timeout waits for nothing");
+    let plan = bench.command(Command::PlanHeal { mirror: Bench::uuid("r1") });
+    let Ok(Reply::Plan(steps)) = plan else { panic!("{plan:?}") };
+    assert!(!steps.is_empty() && steps.iter().all(|step| step.argv.is_empty()), "{steps:?}");
     bench.ledger_ok = true;
     bench.run_until_redundant(120);
 }
