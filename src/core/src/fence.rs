@@ -4,6 +4,9 @@
 //!
 //! Only if nothing can be lost by it: every mirror on it has another trusted leg that is logged in, is seen to wait and whose
 //! disk has just answered a read. If nobody answers it is our own network, and waiting is right.
+//!
+//! It does not wait for a report of LVM, which cannot be made while a disk is blocked: the tables of device-mapper name every
+//! user of the disk, and a leg is good only over the device that its table points at.
 
 use crate::ids::TargetKey;
 use crate::ledger::Trust;

@@ -26,14 +26,7 @@ pub fn hear_the_same(stage: &mut Stage<'_>) -> Result<()> {
         listen(stage.guest(), user)?;
     }
     let since = stage.guest().clock()?;
-    stage.start_writers()?;
-    Fault::Cut.strike(stage.guest(), Server::B)?;
-    for volume in VOLUMES {
-        stage.wait_for_state(volume, &["degraded"], LOSS_LIMIT)?;
-        stage.wait_for_progress(volume, 20)?;
-    }
-    Fault::Cut.undo(stage.guest(), Server::B)?;
-    stage.wait_for_redundancy("its return")?;
+    cut_and_return(stage)?;
     let until = stage.guest().clock()?;
     stage.guest().sh("mirrorkeeper pause lab; mirrorkeeper resume")?;
     for user in LISTENERS {
@@ -48,9 +41,8 @@ pub fn hear_the_same(stage: &mut Stage<'_>) -> Result<()> {
     stage.check_daemon(0)
 }
 
-/// A cut and a return as documentation: written to `transcript.txt` of the lab's directory. Nothing is announced that has not
-/// changed.
-pub fn transcript(stage: &mut Stage<'_>) -> Result<()> {
+/// Under writers b is cut, and returns when both mirrors have gone on without it.
+fn cut_and_return(stage: &mut Stage<'_>) -> Result<()> {
     stage.start_writers()?;
     Fault::Cut.strike(stage.guest(), Server::B)?;
     for volume in VOLUMES {
@@ -58,7 +50,13 @@ pub fn transcript(stage: &mut Stage<'_>) -> Result<()> {
         stage.wait_for_progress(volume, 20)?;
     }
     Fault::Cut.undo(stage.guest(), Server::B)?;
-    stage.wait_for_redundancy("its return")?;
+    stage.wait_for_redundancy("its return")
+}
+
+/// A cut and a return as documentation: written to `transcript.txt` of the lab's directory. Nothing is announced that has not
+/// changed.
+pub fn transcript(stage: &mut Stage<'_>) -> Result<()> {
+    cut_and_return(stage)?;
     stage.wait_for_roles(HEALTHY)?;
     let messages = signals::read(stage.guest())?;
     let lines = transcript::lines(&messages);
