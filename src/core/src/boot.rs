@@ -263,7 +263,7 @@ pub fn believed(mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> bool {
     match record.legs.get(&leg.pv) {
         Some(known) if known.trust == Trust::Trusted => true,
         Some(known) if away(known) => {
-            let proven = mirror.kind != Kind::Mirror || alike.len() == 1 || alike.iter().all(|(_, l)| lived_on(l));
+            let proven = mirror.kind != Kind::Mirror || alike.len() == 1 || lived_on(known);
             proven && alike.iter().all(|(pv, l)| away(l) && here(pv))
         }
         _ => false,

@@ -151,10 +151,12 @@ fn bound_to_wait(
         } else {
             continue;
         };
-        // With no proven leg left, whatever still serves is the last copy there is; and a copy may come from any that serves.
-        let serving = mirror.legs.iter().filter(|leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync));
-        let all = good.is_empty() || role == TimeoutReason::Resyncing;
-        if all {
+        // With no proven leg left, whatever still serves is the last copy there is, and may be any leg while none is known to
+        // serve; and a copy may come from any that serves.
+        let serves = |leg: &&Leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync);
+        let unknown = !mirror.legs.iter().any(|leg| serves(&leg));
+        let serving = mirror.legs.iter().filter(|leg| unknown || serves(leg));
+        if good.is_empty() || role == TimeoutReason::Resyncing {
             bound.extend(serving.filter_map(session).map(|key| (key.clone(), role)));
         } else {
             bound.extend(good.iter().map(|key| ((*key).clone(), role)));
@@ -175,10 +177,14 @@ pub fn astray(ground: Ground<'_>) -> impl Iterator<Item = &TargetKey> {
     ground.kernel.sessions.iter().filter(move |session| session.disks.iter().any(&lost)).map(|session| &session.target)
 }
 
-/// Whether a mirror in use has a part on a disk.
+/// Whether a mirror in use lies on a disk, itself or by a part. One that was left with a single leg is meant as well: what it
+/// lies on is all it has.
 fn serves(ground: Ground<'_>, disk: &DiskObs) -> bool {
     let parts = on(ground, &[disk], |_| true);
-    ground.kernel.dm.iter().any(|upper| upper.deps.iter().any(|dev| lies_on(&parts, *dev)) && ground.owns(upper))
+    let in_use = |m: &Mirror| m.unmanaged.is_none() && m.live != Live::Inactive;
+    let theirs = |dm: &DmObs| dm.lv().and_then(|lv| ground.mirrors.get(&lv)).is_some_and(in_use);
+    let upon = |dm: &DmObs| dm.deps.iter().any(|dev| lies_on(&parts, *dev));
+    ground.kernel.dm.iter().any(|dm| theirs(dm) && (lies_on(&parts, dm.dev) || upon(dm)))
 }
 
 /// Numbers, sorted, of those device-mapper devices that lie on some disks.

@@ -139,14 +139,14 @@ pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno:
 /// 30 s; ten times that.
 const CACHED: u64 = 300_000_000;
 
-/// Whether a leg in use may lack acknowledged writes that a returned one has: its server provably restarted, and at about
-/// the time when the other was lost. What was written long before that loss is on the disk, and what was written long after
-/// it is on this leg alone.
+/// Whether a leg in use may lack acknowledged writes that a returned one has: its server provably restarted, before the other
+/// was lost or not long after. What was written long before that restart is on the disk. A leg that was compared since then
+/// is in no doubt.
 pub fn may_lack(record: &MirrorRecord, in_use: &PvUuid, returned: &PvUuid) -> bool {
     let trust = |pv: &PvUuid| record.legs.get(pv).map(|known| &known.trust);
     match (trust(in_use), trust(returned)) {
         (Some(Trust::Suspect { since: a, loss, .. }), Some(Trust::Suspect { since: b, .. })) => {
-            loss.continuity == Continuity::Broken && a.0.abs_diff(b.0) < CACHED
+            loss.continuity == Continuity::Broken && a.0 < b.0.saturating_add(CACHED)
         }
         _ => false,
     }
