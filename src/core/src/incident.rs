@@ -39,7 +39,7 @@ pub fn transitions(old: &Snapshot, new: &Snapshot, at: Wall) -> Vec<Event> {
                 events.leg(name, was, leg);
             }
         }
-        events.mirror(name, before, now);
+        events.mirror(name, before.map(|before| &**before), now);
     }
     events.list
 }

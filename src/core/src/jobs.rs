@@ -3,7 +3,7 @@
 use crate::ids::{JobId, OpId, TargetKey};
 use crate::name::Name;
 use crate::op::{Op, OpResult};
-use crate::snapshot::{JobView, MirrorView, Object, StepView, TargetView};
+use crate::snapshot::{JobView, MirrorView, Object, Shared, StepView, TargetView};
 use crate::time::{Mono, Now, Wall};
 use crate::words::{Hold, JobState, MirrorState, Operation, TargetState};
 use std::collections::BTreeMap;
@@ -194,7 +194,7 @@ impl Jobs {
     /// Ends the jobs whose aim is reached or out of reach, by what is seen, and forgets old ones.
     pub fn settle(
         &mut self,
-        mirrors: &BTreeMap<Name, MirrorView>,
+        mirrors: &BTreeMap<Name, Shared<MirrorView>>,
         targets: &BTreeMap<TargetKey, TargetView>,
         kept: Duration,
         now: Now,

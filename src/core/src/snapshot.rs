@@ -10,6 +10,8 @@ use crate::words::{
     TimeoutReason, UnmanagedReason,
 };
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A value in a details map.
@@ -78,15 +80,61 @@ pub enum Object {
     Server(Name),
 }
 
+/// A view that snapshots have in common for as long as nothing in it changes: there may be a thousand, and most moments
+/// change one. Who changes it gets one of his own.
+#[derive(Debug)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> From<T> for Shared<T> {
+    fn from(view: T) -> Self {
+        Self(Arc::new(view))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || *self.0 == *other.0
+    }
+}
+
+impl<T: PartialEq> Shared<T> {
+    /// The view as it was, if it is like that still.
+    pub fn again(before: Option<&Self>, view: T) -> Self {
+        before.filter(|before| ***before == view).cloned().unwrap_or_else(|| view.into())
+    }
+}
+
 /// Everything there is to see.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
+    /// When the kernel was last looked at.
+    pub observed_at: Wall,
     /// Healing is switched off, and why. Empty reason when not paused.
     pub paused: Option<String>,
     /// Targets.
     pub targets: BTreeMap<TargetKey, TargetView>,
     /// Mirrors by name.
-    pub mirrors: BTreeMap<Name, MirrorView>,
+    pub mirrors: BTreeMap<Name, Shared<MirrorView>>,
     /// Jobs of the last minutes.
     pub jobs: BTreeMap<JobId, JobView>,
     /// Storage servers by name.
@@ -104,7 +152,7 @@ impl Snapshot {
 
     /// Managed mirrors of which a leg is being brought up to date or mended. A comparison that is cut short costs time alone.
     pub fn copied(&self) -> impl Iterator<Item = &Name> {
-        let copied = |m: &&MirrorView| m.unmanaged.is_none() && m.state == MirrorState::Resyncing;
+        let copied = |m: &&Shared<MirrorView>| m.unmanaged.is_none() && m.state == MirrorState::Resyncing;
         self.mirrors.values().filter(copied).map(|m| &m.name)
     }
 }
@@ -219,8 +267,6 @@ pub struct MirrorView {
     pub hold_details: Details,
     /// Why it is not managed; `None` when it is.
     pub unmanaged: Option<UnmanagedReason>,
-    /// When it was last observed.
-    pub observed_at: Wall,
 }
 
 /// A leg as shown.

@@ -4,13 +4,13 @@ use crate::ledger::{Kind, MirrorRecord, Trust};
 use crate::name::Name;
 use crate::observation::{LegHealth, SyncAction};
 use crate::plan::{RESOLVABLE, Situation};
-use crate::snapshot::MirrorView;
+use crate::snapshot::{MirrorView, Shared};
 use crate::topology::{Leg, Live, Mirror};
 use crate::words::{Hold, Obstacle};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is in the way, by mirror, or by the name of whatever else is in use there; the gravest each.
-pub fn obstacles(s: &Situation<'_>, server: &str, shown: &BTreeMap<Name, MirrorView>) -> Vec<(Name, Obstacle)> {
+pub fn obstacles(s: &Situation<'_>, server: &str, shown: &BTreeMap<Name, Shared<MirrorView>>) -> Vec<(Name, Obstacle)> {
     let mut found: BTreeMap<Name, Obstacle> = BTreeMap::new();
     for mirror in s.mirrors.values() {
         let hold = shown.get(&mirror.name).and_then(|view| view.hold);

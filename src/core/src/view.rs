@@ -6,7 +6,7 @@ use crate::observation::{LegHealth, SyncAction};
 use crate::plan::{Situation, gravest};
 use crate::session::Target;
 use crate::snapshot::{Details, LegView, MirrorView, TargetView, Value};
-use crate::time::{Mono, Wall};
+use crate::time::Mono;
 use crate::topology::{Leg, Live, Mirror};
 use crate::witness::Objection;
 use crate::words::{Hold, LegState, MirrorState, TargetState, TimeoutReason};
@@ -61,7 +61,6 @@ pub fn mirror_view(
     mirror: &Mirror,
     objections: &BTreeMap<LvUuid, Vec<Objection>>,
     pace: Option<&Pace>,
-    observed_at: Wall,
 ) -> MirrorView {
     let record = s.record(mirror);
     let (hold, hold_details) = match objections.get(&mirror.lv.uuid).and_then(|list| gravest(list)) {
@@ -103,7 +102,6 @@ pub fn mirror_view(
         hold,
         hold_details,
         unmanaged: mirror.unmanaged,
-        observed_at,
     }
 }
 

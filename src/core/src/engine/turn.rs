@@ -8,7 +8,7 @@ use crate::plan::ProbeRun;
 use crate::progress::SCRUB_UNSEEN;
 use crate::roles::Roles;
 use crate::session::Target;
-use crate::snapshot::{Details, Object, Snapshot};
+use crate::snapshot::{Details, Object, Shared, Snapshot};
 use crate::time::{Mono, Now};
 use crate::topology::{Live, Mirror};
 use crate::upkeep::Stopping;
@@ -51,8 +51,7 @@ impl Engine {
                     return None;
                 }
                 self.world.see_again(kernel);
-                let shown = Arc::make_mut(&mut self.snapshot);
-                shown.mirrors.values_mut().for_each(|mirror| mirror.observed_at = now.wall);
+                Arc::make_mut(&mut self.snapshot).observed_at = now.wall;
                 Some(vec![Effect::WakeAt(self.next_wake(now))])
             }
             _ => None,
@@ -223,6 +222,7 @@ impl Engine {
             return;
         }
         let mut next = self.situation(now, |s| Snapshot {
+            observed_at: now.wall,
             paused: self.ledger.wishes.paused.as_ref().map(|paused| paused.reason.clone()),
             targets: self
                 .targets
@@ -237,7 +237,10 @@ impl Engine {
             mirrors: self
                 .mirrors
                 .iter()
-                .map(|(uuid, m)| (m.name.clone(), view::mirror_view(s, m, holds, self.watch.paces.get(uuid), now.wall)))
+                .map(|(uuid, m)| {
+                    let view = view::mirror_view(s, m, holds, self.watch.paces.get(uuid));
+                    (m.name.clone(), Shared::again(self.snapshot.mirrors.get(&m.name), view))
+                })
                 .collect(),
             servers: BTreeMap::new(),
             jobs: BTreeMap::new(),

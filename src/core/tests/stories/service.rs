@@ -255,7 +255,7 @@ fn a_server_that_comes_and_goes_is_let_in_ever_later_and_said_to_flap() {
         let hold = bench.mirror("r1").hold;
         let until = shown(&bench, B).held_until.unwrap_or_else(|| panic!("it settles\n{}", bench.story())).0;
         assert_eq!(hold == Some(Hold::Flapping), n >= 3, "{n}: {hold:?}\n{}", bench.story());
-        let left = until - bench.engine().snapshot().mirrors["vg0/r1"].observed_at.0;
+        let left = until - bench.engine().snapshot().observed_at.0;
         assert!(held.is_none_or(|before| left > before), "{n}: {left} after {held:?}");
         held = Some(left);
     }

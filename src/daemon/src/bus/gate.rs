@@ -1,7 +1,7 @@
 //! The way of a request from the bus to the loop: a permit, the caller's right, the loop's answer.
 //!
 //! zbus starts a task for every call and knows no limit, so the permit comes first: whoever floods the bus is turned away
-//! at the price of one error reply. Property reads never come through here.
+//! at the price of one error reply. Property reads need none of them.
 
 use super::auth::{Action, Authority};
 use super::error::CallError;
@@ -12,6 +12,7 @@ use crate::history::Unanswered;
 use crate::link::Link;
 use mirrorkeeper_core::ids::JobId;
 use mirrorkeeper_core::input::{Command, Reply};
+use mirrorkeeper_core::time::Wall;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,11 @@ impl Gate {
     pub fn new(link: Link, authority: Arc<dyn Authority>, jobs: watch::Receiver<BTreeSet<JobId>>) -> Self {
         let (permits, callers) = (Arc::new(Semaphore::new(CALLS)), Arc::new(Limits::new(CALLS_OF_ONE)));
         Self { link, authority, permits, callers, reading: Arc::new(Semaphore::new(1)), jobs }
+    }
+
+    /// When the kernel was last looked at: what all mirrors show alike.
+    pub fn observed_at(&self) -> Wall {
+        self.link.snapshot().observed_at
     }
 
     /// Passes on what the caller asks for, built from the caller's uid once it is known to be allowed `action`.

@@ -8,7 +8,7 @@ use mirrorkeeper_core::ids::{LvUuid, PvUuid};
 use mirrorkeeper_core::input::{Command, PlannedStep, Refusal, Reply};
 use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::SyncAction;
-use mirrorkeeper_core::snapshot::{LegView, MirrorView};
+use mirrorkeeper_core::snapshot::{LegView, MirrorView, Shared};
 use std::collections::HashMap;
 use tokio::sync::watch;
 use zbus::message::Header;
@@ -22,7 +22,7 @@ type WireStep = (String, String, Vec<String>);
 
 /// A mirror object. Its path comes from the name on the bus, which is the key in the snapshot.
 pub struct Mirror {
-    view: watch::Receiver<MirrorView>,
+    view: watch::Receiver<Shared<MirrorView>>,
     gate: Gate,
 }
 
@@ -40,15 +40,9 @@ impl Mirror {
 
 impl Exported for Mirror {
     type Key = Name;
-    type View = MirrorView;
+    type View = Shared<MirrorView>;
 
-    const UNANNOUNCED: &'static [&'static str] = &["ObservedAtUSec"];
-
-    fn take_unannounced(old: &mut MirrorView, new: &MirrorView) {
-        old.observed_at = new.observed_at;
-    }
-
-    fn new(_: &Name, view: watch::Receiver<MirrorView>, gate: Gate) -> Self {
+    fn new(_: &Name, view: watch::Receiver<Shared<MirrorView>>, gate: Gate) -> Self {
         Self { view, gate }
     }
 
@@ -56,7 +50,7 @@ impl Exported for Mirror {
         path::mirror(name)
     }
 
-    fn is_progress(property: &str, old: &MirrorView, new: &MirrorView) -> bool {
+    fn is_progress(property: &str, old: &Self::View, new: &Self::View) -> bool {
         match property {
             "SyncRatio" | "SyncRateBytes" | "SyncRemainingUSec" => true,
             "Legs" => without_ratios(&old.legs) == without_ratios(&new.legs),
@@ -177,7 +171,7 @@ impl Mirror {
 
     #[zbus(property(emits_changed_signal = "false"), name = "ObservedAtUSec")]
     fn observed_at_usec(&self) -> u64 {
-        self.show(|m| m.observed_at.0)
+        self.gate.observed_at().0
     }
 
     #[zbus(out_args("job"))]

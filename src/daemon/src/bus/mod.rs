@@ -33,13 +33,6 @@ pub trait Exported: Interface + Sized {
     /// What one object shows.
     type View: Clone + PartialEq + Send + Sync + 'static;
 
-    /// Properties that are annotated `false`: they change without being announced.
-    const UNANNOUNCED: &'static [&'static str] = &[];
-
-    /// Takes over into an older view what these show. Two views that are alike then have nothing to announce, and most
-    /// looks at a thousand mirrors find nothing else: to read all their properties for that took longer than all the rest.
-    fn take_unannounced(_old: &mut Self::View, _new: &Self::View) {}
-
     /// An interface that shows whatever was last put into `view`.
     fn new(key: &Self::Key, view: watch::Receiver<Self::View>, gate: gate::Gate) -> Self;
 

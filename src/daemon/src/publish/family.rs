@@ -91,7 +91,6 @@ impl<I: Exported> Object<I> {
     /// Shows a view from now on, and says whether there is something to announce.
     fn take(&self, view: &I::View) -> bool {
         self.view.send_if_modified(|shown| {
-            I::take_unannounced(shown, view);
             let changed = *shown != *view;
             if changed {
                 shown.clone_from(view);
@@ -105,7 +104,7 @@ impl<I: Exported> Object<I> {
         let view = self.view.borrow().clone();
         let old = values::<I>(key, &self.announced, gate, &self.emitter).await;
         let values = values::<I>(key, &view, gate, &self.emitter).await;
-        let differs = |name: &str, value| old.get(name) != Some(value) && !I::UNANNOUNCED.contains(&name);
+        let differs = |name: &str, value| old.get(name) != Some(value);
         let changed: Vec<&str> =
             values.iter().filter(|(name, value)| differs(name, value)).map(|(name, _)| name.as_str()).collect();
         let progress = changed.iter().filter(|name| I::is_progress(name, &self.announced, &view)).count();

@@ -29,7 +29,6 @@ fn mirror(name: &str, state: MirrorState, copies: (u32, u32), ratio: f64) -> Mir
         hold: None,
         hold_details: Default::default(),
         unmanaged: None,
-        observed_at: Wall(0),
     }
 }
 
@@ -59,7 +58,7 @@ fn snapshot(mirrors: Vec<MirrorView>, up: u16, down: u16) -> Snapshot {
     let down_ones = (up..up + down).map(|n| (key(n), target(TargetState::Blocked)));
     Snapshot {
         targets: up_ones.chain(down_ones).collect(),
-        mirrors: mirrors.into_iter().map(|m| (m.name.clone(), m)).collect(),
+        mirrors: mirrors.into_iter().map(|m| (m.name.clone(), m.into())).collect(),
         ..Snapshot::default()
     }
 }

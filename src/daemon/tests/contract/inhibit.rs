@@ -73,8 +73,9 @@ async fn released(lock: &UnixStream) {
 
 /// These are being copied.
 fn copying(names: &[&str]) -> Arc<Snapshot> {
-    let one =
-        |name: &&str| ((*name).into(), MirrorView { name: (*name).into(), state: MirrorState::Resyncing, ..mirror() });
+    let one = |name: &&str| {
+        ((*name).into(), MirrorView { name: (*name).into(), state: MirrorState::Resyncing, ..mirror() }.into())
+    };
     Arc::new(Snapshot { mirrors: names.iter().map(one).collect(), delays_shutdown: !names.is_empty(), ..world() })
 }
 

@@ -24,7 +24,7 @@ async fn each_change_is_announced_once_in_one_signal_per_object() {
     service.mark();
     assert_eq!(ear.until_mark().await, Vec::<String>::new(), "the same again");
 
-    snapshot.mirrors.get_mut("vg0/lv").unwrap().observed_at = Wall(10);
+    snapshot.observed_at = Wall(10);
     service.show(snapshot);
     service.mark();
     assert_eq!(ear.until_mark().await, Vec::<String>::new(), "only the time of observation");
@@ -52,7 +52,7 @@ async fn objects_come_before_the_events_about_them_and_go_when_they_are_gone() {
     let mut ear = Ear::listen(&service.bus.client().await).await;
 
     let mut snapshot = world();
-    snapshot.mirrors.insert("vg0/new".into(), mirror());
+    snapshot.mirrors.insert("vg0/new".into(), mirror().into());
     service.show(snapshot);
     let details = Details::from([("reason", Value::from("why"))]);
     let object = Object::Mirror("vg0/new".into());

@@ -295,7 +295,6 @@ pub fn mirror() -> MirrorView {
         hold: None,
         hold_details: Details::new(),
         unmanaged: None,
-        observed_at: Wall(9),
     }
 }
 
@@ -323,9 +322,10 @@ pub fn job(state: JobState) -> JobView {
 /// Two targets, one of them on a server, a mirror over them, and a job.
 pub fn world() -> Snapshot {
     Snapshot {
+        observed_at: Wall(9),
         paused: None,
         targets: [(key(1), target()), (key(2), target())].into(),
-        mirrors: [("vg0/lv".into(), mirror())].into(),
+        mirrors: [("vg0/lv".into(), mirror().into())].into(),
         jobs: [(JobId(1), job(JobState::Running))].into(),
         servers: [("10.0.0.1".into(), server())].into(),
         delays_shutdown: false,

@@ -136,7 +136,7 @@ fn passes(hold: Hold) -> bool {
 impl World {
     /// A mirror as the daemon shows it.
     pub fn shown(&self, volume: usize) -> Option<&MirrorView> {
-        self.daemon.snapshot()?.mirrors.get(self.volumes[volume].names.full.as_str())
+        self.daemon.snapshot()?.mirrors.get(self.volumes[volume].names.full.as_str()).map(|shown| &**shown)
     }
 
     /// The same in a line, for people.
