@@ -114,17 +114,19 @@ impl Stage<'_> {
     pub fn check_stalls(&mut self, what: &str, since: u64, promised: Duration) -> Result<()> {
         let promised = promised.as_secs_f64();
         let mut text = format!("{what}: {promised:.1} s promised");
-        let mut worst: f64 = 0.0;
+        let (mut worst, mut late): (f64, Vec<&str>) = (0.0, Vec::new());
         for volume in VOLUMES {
             let stall = self.guest().longest_write(volume, since)?;
             text += &format!(", {} {stall:.1} s", name(volume));
             worst = worst.max(stall);
+            let raid = self.guest().dm_status(volume)?.target == "raid";
+            let most = promised * 1.2 + 1.0 + if raid { SLOWNESS } else { EMULATION };
+            late.extend((stall > most).then_some(volume));
         }
         self.step(&text);
-        self.figure(text);
-        let most = promised * 1.2 + 1.0 + EMULATION;
-        ensure!(worst <= most, "writes stalled for {worst:.1} s instead of {promised:.1} s");
+        ensure!(late.is_empty(), "{text}: too long for {late:?}");
         ensure!(worst >= promised * 0.8 - 1.0, "writes stalled for {worst:.1} s only: {promised:.1} s is no estimate");
+        self.figure(text);
         Ok(())
     }
 
@@ -134,5 +136,8 @@ impl Stage<'_> {
     }
 }
 
-/// What a busy machine without KVM adds: dmeventd alone takes 2 to 4 s to drop a leg of the mirror, half a second on hardware.
+/// What a busy machine without KVM adds to a stall that ends in the kernel.
+const SLOWNESS: f64 = 1.5;
+
+/// What it adds where dmeventd has to act: dmeventd alone takes 2 to 4 s to drop a leg of the mirror, half a second on hardware.
 pub const EMULATION: f64 = 5.0;
