@@ -8,6 +8,10 @@ use crate::plan::{Plan, Situation};
 use crate::topology::Mirror;
 use crate::witness::Objection;
 use crate::words::Hold;
+use std::time::Duration;
+
+/// How long a volume stays suspended for the sake of disks that could not be read: two more looks.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A volume found suspended with no LVM command alive hangs its writers: resuming it comes before all else. The resume
 /// also revives a failed leg, so that leg's disk is set offline first unless the superblocks agree. A leg revived so serves
@@ -37,7 +41,20 @@ pub fn resume(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         match failed.iter().find_map(|c| verdict(s, c, probe?).err().map(|o| (c, o))) {
             None => plan.propose(resume()),
             Some((case, objection)) => {
+                let silent = objection.hold == Hold::Unreadable;
                 plan.hold(mirror, objection);
+                let since = stuck.map_or(Duration::ZERO, |at| s.now.mono.since(*at));
+                if s.probe(&mirror.vg.uuid).is_none() {
+                    plan.propose(Some((
+                        s.probe_op(&mirror.vg),
+                        format!("{} must be resumed; look again", mirror.name),
+                    )));
+                    continue;
+                }
+                // What one look could not read the next one may; a disk that was set offline comes back by a person's hand.
+                if silent && since < PATIENCE {
+                    continue;
+                }
                 let disk = case.leg.place.as_ref().map(|p| p.disk.clone()).filter(|disk| !disk.is_empty());
                 let offline = disk.map(|disk| {
                     let why = format!("{} must be resumed, and {disk} must not come back with it", mirror.name);

@@ -119,6 +119,19 @@ fn a_suspended_volume_with_ambiguous_legs_is_resumed_without_the_doubtful_one() 
     assert!(bench.mirror("r1").hold.is_some(), "kept out, and nobody is told why\n{}", bench.story());
 }
 
+/// Writers hang: what one look could not find out the next one does.
+#[test]
+fn a_suspended_volume_is_resumed_although_a_look_gave_no_answer() {
+    let mut bench = Bench::settled(&["r1", "r2"], &[]);
+    bench.faults.push_back(("quarantine", Fault::KilledSuspended));
+    lost_and_back(&mut bench);
+    bench.run_until(60, "suspended", |b| b.machine.raids[0].suspended);
+    bench.faults.push_back(("probe", Fault::Exit(5)));
+    bench.run_for(60);
+    assert!(bench.faults.is_empty() && !bench.machine.raids[0].suspended, "{}", bench.story());
+    bench.run_until_redundant(200);
+}
+
 #[test]
 fn a_suspended_volume_is_left_to_the_command_that_works_on_it() {
     let mut bench = Bench::settled(&["r1"], &[]);
