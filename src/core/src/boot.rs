@@ -31,7 +31,7 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
                 let step = plan_one(s, mirror, record, plan);
                 plan.propose(step);
             }
-            None if due(s, mirror) && mirror.autoactivation => {
+            None if due(s, mirror) && (mirror.autoactivation || s.settings.gate) => {
                 let why = "inactive, and nothing is remembered of it; activate it by hand if you know its legs";
                 plan.hold(mirror, Objection::new(Hold::NoHistory, "reason", why));
             }
@@ -255,7 +255,8 @@ pub fn there(record: &MirrorRecord, leg: &Leg) -> bool {
 
 /// Whether the ledger allows to activate on a leg: trusted, or in doubt like all that are not known to have missed writes,
 /// so that none of them lacks what another has. A raid1 is compared afterwards; a `mirror` is copied from its first leg at
-/// once, so there nothing less than a proof will do, unless nobody else is left.
+/// once, so there nothing less than a proof will do, unless nobody else is left. One whose server restarted may lack what one
+/// that was lost has.
 pub fn believed(mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> bool {
     let away = |known: &LegRecord| matches!(known.trust, Trust::Suspect { cause: Cause::SessionDown, .. });
     let alike: Vec<(&PvUuid, &LegRecord)> = record.legs.iter().filter(|(_, l)| trust::may_serve(&l.trust)).collect();
@@ -264,7 +265,8 @@ pub fn believed(mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> bool {
         Some(known) if known.trust == Trust::Trusted => true,
         Some(known) if away(known) => {
             let proven = mirror.kind != Kind::Mirror || alike.len() == 1 || lived_on(known);
-            proven && alike.iter().all(|(pv, l)| away(l) && here(pv))
+            let lacks = record.legs.keys().any(|other| *other != leg.pv && trust::may_lack(record, &leg.pv, other));
+            proven && !(alike.len() == 1 && lacks) && alike.iter().all(|(pv, l)| away(l) && here(pv))
         }
         _ => false,
     }

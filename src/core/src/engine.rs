@@ -329,6 +329,7 @@ impl Engine {
             mirrors: &self.mirrors,
             steady: &self.watch.steady,
             stuck_since: &self.watch.stuck_since,
+            keeping: &self.watch.keeping,
             scrubs: &self.scrubs,
             probes: &self.probes,
             hurry: &self.hurry,

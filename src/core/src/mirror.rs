@@ -69,8 +69,10 @@ fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, 
     if s.reported && s.blocked_device().is_none() && !dead && unwatched && !mirror.suspended {
         return Some((Op::Monitor { vg, lv }, format!("nobody would drop a dead leg of {}", mirror.name)));
     }
-    let since = s.stuck_since.get(&mirror.lv.uuid).filter(|_| dead)?;
-    if s.now.mono.since(*since) < s.settings.dmeventd_grace {
+    let kept = s.keeping.contains(&mirror.lv.uuid);
+    let since = s.stuck_since.get(&mirror.lv.uuid).filter(|_| dead || kept)?;
+    let grace = if dead { s.settings.dmeventd_grace } else { s.settings.suspended_grace };
+    if s.now.mono.since(*since) < grace {
         return None;
     }
     if let Some(device) = s.blocked_device() {
@@ -80,7 +82,26 @@ fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, 
     if !s.reported {
         return None;
     }
+    if !dead {
+        return requeue(mirror, plan);
+    }
     Some((Op::DropDeadLeg { vg, lv }, format!("a leg of {} is dead and dmeventd has not dropped it", mirror.name)))
+}
+
+/// Lets go what the kernel may keep although no leg is dead, once all of them are where the table has them.
+fn requeue(mirror: &Mirror, plan: &mut Plan) -> Option<(Op, String)> {
+    let mut in_lv = mirror.legs.iter().filter(|leg| leg.index.is_some());
+    if !in_lv.all(|leg| leg.up() && leg.attached) {
+        return None;
+    }
+    if matches!(mirror.live, Live::Mirror { nosync: true, .. }) {
+        let why = "a leg failed and is alive again, and writes may be waiting for that; its table was loaded with nosync, \
+                   so suspend it with dmsetup suspend --noflush --nolockfs, and resume it";
+        plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
+        return None;
+    }
+    let why = format!("a leg of {} failed, or its copy stands still; what waits for that is issued anew", mirror.name);
+    Some((Op::Requeue { vg: mirror.vg.clone(), lv: mirror.lv.clone() }, why))
 }
 
 fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mut Plan) -> Option<(Op, String)> {
@@ -227,8 +248,9 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
     Ok(Op::ReaddLeg { vg, lv, pv, log: mirror.log, log_pv: mirror.log_pv.clone(), legs })
 }
 
-/// A leg in use that may lack what the other one has.
+/// The leg in use that may lack what the other one has, if no better one is there to copy from.
 fn restarted_source<'a>(record: &MirrorRecord, mirror: &'a Mirror, returned: &PvUuid) -> Option<&'a PvUuid> {
-    let in_use = mirror.legs.iter().filter(|leg| leg.index.is_some()).map(|leg| &leg.pv);
-    in_use.into_iter().find(|pv| trust::may_lack(record, pv, returned))
+    let in_use = || mirror.legs.iter().filter(|leg| leg.index.is_some()).map(|leg| &leg.pv);
+    let trusted = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| known.trust == Trust::Trusted);
+    if in_use().any(trusted) { None } else { in_use().find(|pv| trust::may_lack(record, pv, returned)) }
 }

@@ -10,7 +10,7 @@ pub use probe::{LegProbe, ProbedIdentity, ProbedSuperblock, Registration, Superb
 use crate::ids::{DevNo, LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::name::Name;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One consistent-enough reading of sysfs and device-mapper. Never needs storage to answer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -178,6 +178,8 @@ pub enum DmTarget {
     Mirror {
         /// Failed writes wait for user space (needs monitoring).
         handle_errors: bool,
+        /// It was loaded as in sync from the start.
+        nosync: bool,
         /// From the status line.
         status: MirrorStatus,
     },
@@ -292,6 +294,8 @@ pub struct MirrorStatus {
 pub struct LvmView {
     /// Volume groups found.
     pub vgs: Vec<VgObs>,
+    /// PVs found that belong to none.
+    pub orphans: BTreeSet<PvUuid>,
     /// What could not be understood, one line each.
     pub gaps: Vec<String>,
 }

@@ -138,6 +138,14 @@ pub enum Op {
         /// LV.
         lv: LvRef,
     },
+    /// Make a `mirror` issue anew what it keeps after a failed leg, and look again for regions to copy: `lvchange --refresh`,
+    /// which suspends and resumes it and loads no table that is there already (`lvm2` skips identical ones).
+    Requeue {
+        /// VG.
+        vg: VgRef,
+        /// LV.
+        lv: LvRef,
+    },
     /// Compare the legs: `lvchange --syncaction check`.
     Check {
         /// VG.

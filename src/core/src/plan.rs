@@ -112,6 +112,8 @@ pub struct Situation<'a> {
     /// Since when a mirror has been seen suspended with no LVM command alive, with a dead leg that dmeventd should have
     /// dropped, or with a leg that nothing copies.
     pub stuck_since: &'a BTreeMap<LvUuid, Mono>,
+    /// Volumes of type `mirror` that may keep writes although no leg is dead.
+    pub keeping: &'a BTreeSet<LvUuid>,
     /// Scrubs under way.
     pub scrubs: &'a BTreeMap<LvUuid, Scrub>,
     /// Last probe of each VG.
@@ -325,17 +327,16 @@ impl Situation<'_> {
 
     /// Whether every device is still, or again, under the connection that it was read under.
     pub fn same_connections(&self, probe: &ProbeRun) -> bool {
-        let legs = self.mirrors.values().flat_map(|m| &m.legs);
-        let mut asked = legs.filter_map(|leg| Some((leg, probe.connections.get(&leg.pv)?)));
-        asked.all(|(leg, then)| self.targets.connection(leg) == *then)
+        probe.connections.iter().all(|(pv, then)| self.targets.connection_to(self.mirrors, pv) == *then)
     }
 
     /// Reads every leg in a VG that answers.
     pub fn probe_op(&self, vg: &VgRef) -> Op {
         let order = probe_order(self.mirrors, &vg.uuid);
         let targets = order.iter().filter_map(|(pv, lvs)| {
-            let leg = self.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).find_map(|m| m.leg(pv))?;
-            let place = leg.place.as_ref().filter(|p| p.up)?;
+            // The table of one may still lie on a disk that LVM takes for another PV by now.
+            let legs = self.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).filter_map(|m| m.leg(pv));
+            let place = legs.filter_map(|leg| leg.place.as_ref()).find(|place| place.up)?;
             let offset = |lv: &LvUuid| self.mirrors.get(lv)?.leg(pv)?.superblock;
             let superblocks = lvs.iter().filter_map(offset).collect();
             let (device, disk) = (place.name.clone(), place.disk.clone());

@@ -122,6 +122,7 @@ impl Engine {
                     self.tell(now, EventCode::LvResumed, Severity::Warning, Object::Mirror(name), details);
                 }
             }
+            Op::Requeue { lv, .. } if worked => self.watch.let_go(&lv.uuid),
             Op::Activate { lv, degraded: true, .. } if worked => {
                 if let Some(name) = self.mirrors.get(&lv.uuid).map(|m| m.name.clone()) {
                     let details = Details::from([("mirror", name.as_str().into())]);

@@ -237,6 +237,14 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             })
         }
         Op::Resume { .. } => ensure(mirror.suspended, || format!("{} is not suspended", mirror.name)),
+        // Another table than the live one would be loaded, and a core log copies leg 0 over the others then.
+        Op::Requeue { .. } => {
+            let same = matches!(mirror.live, Live::Mirror { handle_errors: true, nosync: false, .. });
+            let there = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| leg.up() && leg.attached);
+            ensure(same && there && !mirror.suspended && mirror.monitored != Some(false), || {
+                format!("{} would get another table", mirror.name)
+            })
+        }
         Op::ReaddLeg { vg, pv, .. } => {
             let dropped = mirror.leg(pv).is_some_and(|leg| leg.index.is_none());
             let chosen = mirror.kind == Kind::Mirror || kept_is_live(record, mirror);

@@ -5,7 +5,7 @@
 //! has to be judged. Facts: `facts/iscsi.md` 1–3, `facts/lab.md` 12 and 13.
 
 use crate::detect;
-use crate::ids::TargetKey;
+use crate::ids::{LvUuid, PvUuid, TargetKey};
 use crate::input::IscsiHint;
 use crate::ledger::{Connection, Ledger, MirrorRecord};
 use crate::name::Name;
@@ -297,6 +297,12 @@ impl Targets {
     pub fn connection(&self, leg: &Leg) -> Option<Connection> {
         let place = leg.place.as_ref().filter(|place| place.up)?;
         self.all.get(place.target.as_ref()?)?.connection
+    }
+
+    /// The connection under which a PV is reached, by whichever mirror knows its disk: the table of one may still lie on a disk
+    /// that LVM takes for another PV by now.
+    pub fn connection_to(&self, mirrors: &BTreeMap<LvUuid, Mirror>, pv: &PvUuid) -> Option<Connection> {
+        mirrors.values().filter_map(|m| m.leg(pv)).find_map(|leg| self.connection(leg))
     }
 
     /// Whether every server of a mirror is away and was lost within seconds of the others.

@@ -84,6 +84,8 @@ pub enum Live {
         total: u64,
         /// Failed writes wait for dmeventd.
         handle_errors: bool,
+        /// Loaded as in sync: the next table made from the metadata is another one, and begins with a full copy.
+        nosync: bool,
     },
     /// A `mirror` that has only one leg left.
     Single,

@@ -114,7 +114,7 @@ impl Engine {
     }
 
     fn connection_of(&self, pv: &PvUuid) -> Option<Connection> {
-        self.targets.connection(self.mirrors.values().find_map(|m| m.leg(pv))?)
+        self.targets.connection_to(&self.mirrors, pv)
     }
 
     fn note_keys(&mut self, pv: &PvUuid, keys: &Registration) {
@@ -203,7 +203,7 @@ impl Engine {
                     at: now.mono,
                     order: plan::probe_order(&self.mirrors, vg),
                     event_nrs: here().map(|(lv, m)| (lv.clone(), m.event())).collect(),
-                    connections: legs.map(|leg| (leg.pv.clone(), self.targets.connection(leg))).collect(),
+                    connections: legs.map(|leg| (leg.pv.clone(), self.connection_of(&leg.pv))).collect(),
                     legs: BTreeMap::new(),
                 };
                 self.upkeep.probing.insert(id, asked);

@@ -21,6 +21,8 @@ pub struct Pace {
     pub ratio: f64,
     /// When that was.
     pub at: Mono,
+    /// When the ratio was first seen.
+    pub moved: Mono,
     /// Bytes a second, smoothed; 0 until two looks.
     pub rate: u64,
 }
@@ -29,18 +31,19 @@ impl Pace {
     /// Takes in another look at an action over `size` bytes.
     pub fn follow(before: Option<Self>, ratio: f64, size: u64, now: Mono) -> Self {
         let Some(before) = before.filter(|b| b.ratio <= ratio) else {
-            return Self { ratio, at: now, rate: 0 };
+            return Self { ratio, at: now, moved: now, rate: 0 };
         };
+        let moved = if ratio > before.ratio { now } else { before.moved };
         let seconds = now.since(before.at).as_secs_f64();
         if seconds < 0.5 {
-            return before;
+            return Self { moved, ..before };
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let bytes = (ratio - before.ratio) * size as f64;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ratio did not fall")]
         let latest = (bytes / seconds) as u64;
         let rate = if before.rate == 0 { latest } else { (before.rate / 4) * 3 + latest / 4 };
-        Self { ratio, at: now, rate }
+        Self { ratio, at: now, moved, rate }
     }
 }
 

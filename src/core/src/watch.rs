@@ -6,6 +6,7 @@ use crate::time::Mono;
 use crate::topology::{Live, Mirror};
 use crate::view::{self, Pace};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What was seen of the mirrors over time.
 #[derive(Debug, Default)]
@@ -17,12 +18,18 @@ pub struct Watch {
     pub whole: BTreeSet<LvUuid>,
     /// Mirrors that wait for somebody else's hand, and since when.
     pub stuck_since: BTreeMap<LvUuid, Mono>,
+    /// Volumes of type `mirror` that may keep writes although no leg is dead.
+    pub keeping: BTreeSet<LvUuid>,
     /// dm event numbers at the last look.
     pub events: BTreeMap<LvUuid, u32>,
     /// Copies under way.
     pub paces: BTreeMap<LvUuid, Pace>,
     steady_once: BTreeSet<LvUuid>,
 }
+
+/// How long a copy may stand still before the kernel is made to look for regions again. A region has 2 MiB if nobody chose
+/// otherwise, so this is slower than any copy that was asked for; and it does no harm to one that is as slow.
+const STANDS: Duration = Duration::from_secs(30);
 
 impl Watch {
     /// Takes in a look. In VGs with a `writer` of ours at work nothing counts as stuck.
@@ -36,8 +43,20 @@ impl Watch {
         let steady: BTreeSet<LvUuid> =
             mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid.clone()).collect();
         self.steady = steady.intersection(&self.steady_once).cloned().collect();
+        self.keeping.retain(|uuid| mirrors.get(uuid).is_some_and(holds_writes));
+        let erred = |m: &Mirror| holds_writes(m) && !writers.contains(&m.vg.uuid) && self.erred(m);
+        let erred: Vec<LvUuid> = mirrors.values().filter(|m| erred(m)).map(|m| m.lv.uuid.clone()).collect();
+        self.keeping.extend(erred);
         self.steady_once = steady;
-        let waits = |m: &Mirror| stuck(m, kernel) && !writers.contains(&m.vg.uuid);
+        let stands = |pace: &Pace| now.since(pace.moved) >= STANDS;
+        let standing = |m: &Mirror| holds_writes(m) && self.paces.get(&m.lv.uuid).is_some_and(stands);
+        let standing: Vec<LvUuid> = mirrors.values().filter(|m| standing(m)).map(|m| m.lv.uuid.clone()).collect();
+        self.keeping.extend(standing);
+        let keeping = &self.keeping;
+        let waits = |m: &Mirror| {
+            let stuck = stuck(m, kernel) || keeping.contains(&m.lv.uuid) && kernel.blocked_device().is_none();
+            stuck && !writers.contains(&m.vg.uuid)
+        };
         self.stuck_since.retain(|uuid, _| mirrors.get(uuid).is_some_and(waits));
         for (uuid, mirror) in mirrors {
             if waits(mirror) {
@@ -51,6 +70,25 @@ impl Watch {
         }
     }
 
+    /// Whether a leg failed since the last look, or has: the kernel tells by an event, and may call the leg alive again
+    /// before anybody looks.
+    fn erred(&self, mirror: &Mirror) -> bool {
+        let dead = mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(LegHealth::Dead));
+        let told = self.events.get(&mirror.lv.uuid).is_some_and(|nr| *nr != mirror.event_nr);
+        dead || told && mirror.steady() && self.steady_once.contains(&mirror.lv.uuid)
+    }
+
+    /// A volume has let go what it kept, and looks for regions to copy anew.
+    pub fn let_go(&mut self, uuid: &LvUuid) {
+        self.keeping.remove(uuid);
+        self.paces.remove(uuid);
+    }
+
+    /// When the next copy will have been standing still for long.
+    pub fn due(&self) -> impl Iterator<Item = Mono> {
+        self.paces.values().map(|pace| pace.moved.after(STANDS))
+    }
+
     /// Remembers what mirrors are like now. To be called after they were judged.
     pub fn remember(&mut self, mirrors: &BTreeMap<LvUuid, Mirror>) {
         self.whole.extend(self.steady_once.iter().cloned());
@@ -58,6 +96,16 @@ impl Watch {
         self.whole.retain(|uuid| mirrors.get(uuid).is_some_and(|mirror| mirror.unmanaged.is_none()));
         self.events = mirrors.iter().map(|(uuid, mirror)| (uuid.clone(), mirror.event_nr)).collect();
     }
+}
+
+/// Whether a volume keeps the writes that failed on a leg until it is suspended.
+///
+/// dm-mirror does so for dmeventd, which drops the leg. But it calls a leg alive again as soon as all regions are in sync,
+/// and a flush that failed makes none out of sync: if the server is back by the time of the next write, dmeventd finds
+/// nothing to repair, and whoever waits for that flush waits for ever. Regions that are out of sync stay so as well, since a
+/// core log is searched once (seen on 6.1; `dm-raid1.c`, `do_failures`, `do_recovery`; `dm-log.c`, `core_resume`).
+fn holds_writes(mirror: &Mirror) -> bool {
+    matches!(mirror.live, Live::Mirror { handle_errors: true, .. })
 }
 
 /// Whether a mirror is suspended with no LVM command alive, has a dead leg that dmeventd should have dropped, or a leg

@@ -46,18 +46,16 @@ impl World {
         self.asked_for = Some(self.kernel.clone());
     }
 
-    /// Takes in a report. A VG is believed to be gone only when every device it had is there and says nothing of it.
+    /// Takes in a report. A VG is believed to be gone only when every PV it had belongs to none: of one whose disks cannot be
+    /// read a report says nothing.
     pub fn see_report(&mut self, report: LvmView, ledger: &mut Ledger) {
         self.reported = self.asked_for.take().is_some_and(|then| same_structure(&then, &self.kernel));
         let known = if self.reported { self.vgs.values().collect() } else { Vec::new() };
         let gone: Vec<VgUuid> = known
             .into_iter()
             .filter(|vg| !report.vgs.iter().any(|new| new.uuid == vg.uuid))
-            .filter(|vg| vg.pvs.iter().all(|pv| self.kernel.pv_links.contains_key(&pv.uuid)))
-            // An offline disk keeps its link and its session, and LVM does not show what is on it.
-            .filter(|_| self.kernel.sessions.iter().flat_map(|s| &s.disks).all(|d| d.state == ScsiState::Running))
+            .filter(|vg| vg.pvs.iter().all(|pv| report.orphans.contains(&pv.uuid)))
             .filter(|vg| !self.kernel.dm.iter().any(|dm| dm.is_in(&vg.uuid)))
-            .filter(|_| self.kernel.sessions.iter().all(|s| s.state == crate::observation::SessionState::LoggedIn))
             .map(|vg| vg.uuid.clone())
             .collect();
         for uuid in gone {
@@ -96,9 +94,10 @@ fn same_table(a: &DmObs, b: &DmObs) -> bool {
 fn same_shape(a: &DmTarget, b: &DmTarget) -> bool {
     match (a, b) {
         (DmTarget::Raid { table: a, .. }, DmTarget::Raid { table: b, .. }) => a == b,
-        (DmTarget::Mirror { handle_errors: a, status: of_a }, DmTarget::Mirror { handle_errors: b, status: of_b }) => {
-            (a, &of_a.legs, &of_a.log) == (b, &of_b.legs, &of_b.log)
-        }
+        (
+            DmTarget::Mirror { handle_errors: a, nosync: for_a, status: of_a },
+            DmTarget::Mirror { handle_errors: b, nosync: for_b, status: of_b },
+        ) => (a, for_a, &of_a.legs, &of_a.log) == (b, for_b, &of_b.legs, &of_b.log),
         (DmTarget::Unreadable { kind: a, .. }, DmTarget::Unreadable { kind: b, .. }) => a == b,
         (a, b) => a == b,
     }

@@ -1,13 +1,15 @@
 //! Without dmeventd nobody drops a dead leg of a core-log mirror, whose writers may hang until somebody does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::check::{Errors, final_check};
 use crate::fault::{Fault, Server};
+use crate::install::UNIT;
 use crate::stage::{LOSS_LIMIT, Stage};
 use crate::stock::VOLUMES;
+use crate::wait::{Look, wait_until};
 
 /// dmeventd and its socket are stopped, then a server is lost.
 pub fn stopped(stage: &mut Stage<'_>) -> Result<()> {
@@ -22,6 +24,35 @@ pub fn stopped(stage: &mut Stage<'_>) -> Result<()> {
     }
     Fault::Cut.undo(stage.guest(), Server::B)?;
     stage.wait_for_redundancy("its return")?;
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+/// A flush fails on a leg whose disk is back before dmeventd looks. With the next write the kernel calls the leg alive again,
+/// dmeventd finds nothing to repair, and without us whoever waits for the flush waits for ever.
+pub fn flush_kept(stage: &mut Stage<'_>) -> Result<()> {
+    let disk = stage.guest().disk_of('a')?;
+    stage.guest().sh(&format!("pkill -STOP -x dmeventd; echo offline > /sys/block/{disk}/device/state"))?;
+    stage.guest().sh("systemd-run --quiet --no-block --unit=lab-sync sync -d /dev/vg0/testlv")?;
+    stage.wait_for_dm("vg0/testlv", "to lose its leg", |status| status.health == "DA")?;
+    stage.guest().sh(&format!(
+        "echo running > /sys/block/{disk}/device/state
+         dd if=/dev/zero of=/mnt/testlv/block bs=4k count=1 oflag=direct status=none"
+    ))?;
+    stage.wait_for_dm("vg0/testlv", "to call it alive", |status| status.health == "AA")?;
+    stage.guest().sh("pkill -CONT -x dmeventd")?;
+    stage.step("all legs are called alive, and a flush waits");
+    let start = Instant::now();
+    wait_until("the flush to be done", LOSS_LIMIT, || {
+        let state = stage.guest().sh("systemctl show -P ActiveState lab-sync.service")?;
+        Ok(if state.trim() == "active" { Look::NotYet(state) } else { Look::Done(()) })
+    })?;
+    stage.figure(format!("the flush waited for {:.0} s more", start.elapsed().as_secs_f64()));
+    let refreshed =
+        stage.guest().sh(&format!("journalctl -b -u {UNIT} -o cat | grep -c -e '--refresh vg0/testlv: exit 0'"))?;
+    ensure!(refreshed.trim() == "1", "refreshed {refreshed} times");
+    stage.wait_for_redundancy("that")?;
+    stage.start_writers()?;
     final_check(stage, Errors::Forbidden)?;
     stage.check_daemon(0)
 }

@@ -109,6 +109,7 @@ impl Engine {
             .chain(dead)
             .chain(silent)
             .chain(stuck)
+            .chain(self.watch.due())
             .chain(retries)
             .chain(looks)
             .chain(stamps)

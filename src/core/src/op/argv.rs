@@ -18,7 +18,9 @@ impl Op {
                 ["lvm", "lvchange", "-y"],
                 write_mostly((pv, 'n'), (reflag, 'y')).into_iter().chain(paths(vg, lvs)),
             ),
-            Self::Resume { vg, lv } => argv(["lvm", "lvchange", "--refresh"], [path(vg, lv)]),
+            Self::Resume { vg, lv } | Self::Requeue { vg, lv } => {
+                argv(["lvm", "lvchange", "--refresh"], [path(vg, lv)])
+            }
             Self::Check { vg, lvs } => argv(["lvm", "lvchange", "--syncaction", "check"], paths(vg, lvs)),
             Self::Repair { vg, lv } => argv(["lvm", "lvchange", "--syncaction", "repair"], [path(vg, lv)]),
             Self::Rebuild { vg, lv, pv } => argv(["lvm", "lvchange", "-y", "--rebuild"], [pv_path(pv), path(vg, lv)]),

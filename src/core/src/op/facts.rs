@@ -17,6 +17,7 @@ impl Op {
             | Self::Quarantine { vg, .. }
             | Self::Release { vg, .. }
             | Self::Resume { vg, .. }
+            | Self::Requeue { vg, .. }
             | Self::Check { vg, .. }
             | Self::Repair { vg, .. }
             | Self::Rebuild { vg, .. }
@@ -41,6 +42,7 @@ impl Op {
             | Self::Check { lvs, .. }
             | Self::SetAutoactivation { lvs, .. } => lvs,
             Self::Resume { lv, .. }
+            | Self::Requeue { lv, .. }
             | Self::Repair { lv, .. }
             | Self::Rebuild { lv, .. }
             | Self::ReaddLeg { lv, .. }
@@ -74,7 +76,8 @@ impl Op {
 
     /// Whether labels and superblocks are read just before it. Not before what is done because a device is gone.
     pub fn needs_look(&self) -> bool {
-        self.writes_vg().is_some() && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. })
+        self.writes_vg().is_some()
+            && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. } | Self::Requeue { .. })
     }
 
     /// Whether one is another try of the other. Every stamp has a number of its own.
@@ -92,6 +95,7 @@ impl Op {
             Self::Quarantine { .. } => "quarantine",
             Self::Release { .. } => "release",
             Self::Resume { .. } => "resume",
+            Self::Requeue { .. } => "requeue",
             Self::Check { .. } => "check",
             Self::Repair { .. } => "repair",
             Self::Rebuild { .. } => "rebuild",

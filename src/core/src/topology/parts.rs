@@ -126,15 +126,16 @@ pub(super) fn live(device: &DmObs) -> Live {
     match device.targets.first() {
         Some(DmTarget::Raid { status, .. }) => Live::Raid(status.clone()),
         Some(DmTarget::Mirror { .. }) => {
-            let (mut in_sync, mut total, mut handle_errors) = (0, 0, true);
+            let (mut in_sync, mut total, mut handle_errors, mut nosync) = (0, 0, true, false);
             for target in &device.targets {
-                if let DmTarget::Mirror { handle_errors: handles, status } = target {
+                if let DmTarget::Mirror { handle_errors: handles, nosync: without, status } = target {
                     in_sync += status.in_sync;
                     total += status.total;
                     handle_errors &= handles;
+                    nosync |= without;
                 }
             }
-            Live::Mirror { in_sync, total, handle_errors }
+            Live::Mirror { in_sync, total, handle_errors, nosync }
         }
         Some(DmTarget::Linear { .. }) => Live::Single,
         Some(DmTarget::Error) => Live::Unreadable("error target in place of the volume".into()),

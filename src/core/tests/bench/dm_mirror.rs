@@ -45,6 +45,10 @@ pub struct DmMirror {
     pub monitored: bool,
     /// Left suspended.
     pub suspended: bool,
+    /// A flush failed on a leg that came back at once: whoever waits for it waits until the table is suspended.
+    pub keeps_flush: bool,
+    /// Regions out of sync that the log does not look for any more.
+    pub stands: bool,
     /// Somebody writes to it.
     pub written: bool,
     dead_since: Option<u64>,
@@ -74,6 +78,8 @@ impl DmMirror {
             handle_errors: true,
             monitored: true,
             suspended: false,
+            keeps_flush: false,
+            stands: false,
             written: true,
             dead_since: None,
             fraction: 0.0,
@@ -93,7 +99,7 @@ impl DmMirror {
                 self.event_nr += 1;
             }
         }
-        if ways.iter().all(|way| *way == Way::Works) && self.in_sync < REGIONS {
+        if ways.iter().all(|way| *way == Way::Works) && self.in_sync < REGIONS && !self.stands {
             #[expect(clippy::cast_precision_loss)]
             let rate = RATE as f64;
             self.fraction += seconds * rate;
@@ -118,6 +124,16 @@ impl DmMirror {
         (Vec::new(), self.event_nr != before)
     }
 
+    /// A flush fails on a leg, which is called dead until the next write, and alive from then on.
+    pub fn fail_a_flush(&mut self) {
+        (self.keeps_flush, self.event_nr) = (true, self.event_nr + 2);
+    }
+
+    /// It is suspended and resumed.
+    pub fn resume(&mut self) {
+        (self.suspended, self.keeps_flush, self.stands) = (false, false, false);
+    }
+
     /// Takes a leg out.
     pub fn drop_leg(&mut self, server: usize, broken: &mut Vec<String>) {
         let left = self.legs.iter().find(|leg| leg.server != server).map(|leg| leg.server);
@@ -127,6 +143,7 @@ impl DmMirror {
         }
         self.legs.retain(|leg| leg.server != server);
         (self.in_sync, self.event_nr, self.dead_since) = (REGIONS, self.event_nr + 1, None);
+        self.resume();
     }
 
     /// Gives a leg back, to be copied in full.

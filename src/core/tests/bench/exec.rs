@@ -1,6 +1,7 @@
 //! What each operation does to the machine, and what it answers. Exit codes lie as the real ones do: several say 0 and
 //! have done nothing useful.
 
+use super::dm_mirror::DmMirror;
 use super::machine::{A, B, Machine, Session};
 use super::raid::Raid;
 use mirrorkeeper_core::ids::PvUuid;
@@ -143,11 +144,11 @@ impl Machine {
             Op::Rebuild { lv, pv, .. } => {
                 self.scrub(std::slice::from_ref(lv), SyncAction::Recover, Some(server(pv)), partial)
             }
-            Op::Resume { lv, .. } => {
+            Op::Resume { lv, .. } | Op::Requeue { lv, .. } => {
                 let paths = self.paths();
                 let Some(raid) = self.raids.iter_mut().find(|r| r.uuid == lv.uuid) else {
                     let mirror = self.mirrors.iter_mut().find(|m| m.uuid == lv.uuid);
-                    mirror.into_iter().for_each(|m| m.suspended = false);
+                    mirror.into_iter().for_each(DmMirror::resume);
                     return exit(0, "");
                 };
                 if partial && !raid.suspended {

@@ -239,7 +239,7 @@ fn mirror_dm(mirror: &DmMirror, n: u32) -> Vec<DmObs> {
         let health = mirror.legs.iter().map(|leg| if leg.dead { 'D' } else { 'A' }).collect();
         let (in_sync, total) = (mirror.in_sync, REGIONS);
         let status = MirrorStatus { legs: legs.clone(), in_sync, total, health, log: MirrorLog::Core };
-        let target = DmTarget::Mirror { handle_errors: mirror.handle_errors, status };
+        let target = DmTarget::Mirror { handle_errors: mirror.handle_errors, nosync: false, status };
         dm(name, top_uuid(&mirror.uuid), n, mirror.suspended, target, legs)
     };
     top.event_nr = mirror.event_nr;

@@ -117,10 +117,23 @@ fn a_removed_vg_is_forgotten() {
     let mut bench = Bench::settled(&["r1"], &["testlv"]);
     bench.machine.raids.clear();
     bench.machine.mirrors.clear();
-    bench.machine.doctor = Some(Box::new(|view| view.vgs.clear()));
+    bench.machine.doctor = Some(Box::new(|view| {
+        view.orphans.extend(view.vgs.drain(..).flat_map(|vg| vg.pvs).map(|pv| pv.uuid));
+    }));
     bench.run_for(120);
     assert!(bench.ledger().mirrors.is_empty(), "{}", bench.story());
     assert!(bench.engine().snapshot().mirrors.is_empty());
+}
+
+/// Inactive, every session is there, and no label can be read: LVM shows nothing.
+#[test]
+fn a_vg_whose_disks_cannot_be_read_is_not_removed() {
+    let mut bench = Bench::settled(&["r1"], &["testlv"]);
+    bench.machine.raids.clear();
+    bench.machine.mirrors.clear();
+    bench.machine.doctor = Some(Box::new(|view| view.vgs.clear()));
+    bench.run_for(120);
+    assert_eq!(bench.ledger().mirrors.len(), 2, "{}", bench.story());
 }
 
 #[test]
@@ -168,4 +181,27 @@ fn a_mirror_left_suspended_is_resumed() {
     bench.run_until_redundant(200);
     assert!(bench.writes().contains(&"resume"), "{}", bench.story());
     assert!(bench.codes().contains(&E::LvResumed));
+}
+
+/// The kernel called the leg alive again before anybody looked: dmeventd finds nothing to repair, and the flush that failed
+/// would wait for ever.
+#[test]
+fn a_flush_that_failed_on_a_leg_that_is_alive_again_is_issued_anew() {
+    let mut bench = Bench::settled(&[], &["testlv"]);
+    bench.machine.mirrors[0].fail_a_flush();
+    bench.run_for(60);
+    assert_eq!(bench.writes(), ["requeue"], "{}", bench.story());
+    assert!(!bench.machine.mirrors[0].keeps_flush);
+    bench.run_for(600);
+    assert_eq!(bench.writes(), ["requeue"], "{}", bench.story());
+}
+
+#[test]
+fn a_copy_that_stands_still_is_set_going() {
+    let mut bench = Bench::settled(&[], &["testlv"]);
+    bench.machine.power_cycle(B);
+    bench.run_until(90, "copying", |b| b.writes().contains(&"readd-leg"));
+    bench.machine.mirrors[0].stands = true;
+    bench.run_until_redundant(90);
+    assert_eq!(bench.writes(), ["drop-leg", "readd-leg", "requeue"], "{}", bench.story());
 }

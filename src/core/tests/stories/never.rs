@@ -112,6 +112,7 @@ impl Stand {
                 mirrors: &mirrors,
                 steady: &steady,
                 stuck_since: &BTreeMap::new(),
+                keeping: &BTreeSet::new(),
                 scrubs: &BTreeMap::new(),
                 probes: &probes,
                 hurry: &BTreeSet::new(),

@@ -27,8 +27,9 @@ pub fn targets(table: &[Line], info: &[Line]) -> Vec<DmTarget> {
 pub fn target(kind: &str, table: &str, info: &str) -> DmTarget {
     let read = match kind {
         "raid" => raid_table(table).and_then(|table| Ok(DmTarget::Raid { table, status: raid_status(info)? })),
-        "mirror" => handle_errors(table)
-            .and_then(|handle_errors| Ok(DmTarget::Mirror { handle_errors, status: mirror_status(info)? })),
+        "mirror" => mirror_table(table).and_then(|(handle_errors, nosync)| {
+            Ok(DmTarget::Mirror { handle_errors, nosync, status: mirror_status(info)? })
+        }),
         "linear" => linear(table),
         "error" => Ok(DmTarget::Error),
         other => Ok(DmTarget::Other(other.to_owned())),
@@ -107,21 +108,23 @@ pub fn mirror_status(line: &str) -> Result<MirrorStatus> {
     Ok(MirrorStatus { legs, in_sync, total, health, log })
 }
 
-/// Whether `core 1 4096 2 253:0 0 253:1 0 1 handle_errors` says `handle_errors`: log type, arguments, legs, features.
+/// Whether `core 2 4096 nosync 2 253:0 0 253:1 0 1 handle_errors` says `handle_errors`, and `nosync`: log type, arguments,
+/// legs, features.
 ///
 /// # Errors
 /// When it ends before the legs do.
-pub fn handle_errors(line: &str) -> Result<bool> {
+pub fn mirror_table(line: &str) -> Result<(bool, bool)> {
     let mut words = Words::new("mirror table", line);
     words.next("log type")?;
+    let mut nosync = false;
     for _ in 0..words.number::<usize>("number of log arguments")? {
-        words.next("log argument")?;
+        nosync |= words.next("log argument")? == "nosync";
     }
     for _ in 0..words.number::<usize>("number of legs")? {
         words.next("leg")?;
         words.next("offset")?;
     }
-    Ok(words.rest.any(|word| word == "handle_errors"))
+    Ok((words.rest.any(|word| word == "handle_errors"), nosync))
 }
 
 /// `8:16 141312`: device and first sector on it.

@@ -144,17 +144,18 @@ fn mirror_status_with_each_kind_of_log() {
 }
 
 #[test]
-fn handle_errors_is_found_among_the_features_only() {
+fn handle_errors_is_found_among_the_features_and_nosync_among_the_arguments_of_the_log() {
     let table = [
-        ("core 1 4096 2 253:0 0 253:1 0 1 handle_errors", true),
-        ("core 1 4096 2 253:0 0 253:1 0 2 handle_errors keep_log", true),
-        ("core 1 4096 2 253:0 0 253:1 0", false),
-        ("disk 2 253:5 4096 2 253:0 0 253:1 0 1 keep_log", false),
+        ("core 1 4096 2 253:0 0 253:1 0 1 handle_errors", (true, false)),
+        ("core 1 4096 2 253:0 0 253:1 0 2 handle_errors keep_log", (true, false)),
+        ("core 2 4096 nosync 2 253:0 0 253:1 0 1 handle_errors", (true, true)),
+        ("core 1 4096 2 253:0 0 253:1 0", (false, false)),
+        ("disk 2 253:5 4096 2 253:0 0 253:1 0 1 keep_log", (false, false)),
     ];
     for (line, wanted) in table {
-        assert_eq!(handle_errors(line).unwrap(), wanted, "{line}");
+        assert_eq!(mirror_table(line).unwrap(), wanted, "{line}");
     }
-    assert!(handle_errors("core 1 4096 2 253:0 0 253:1").is_err());
+    assert!(mirror_table("core 1 4096 2 253:0 0 253:1").is_err());
 }
 
 #[test]

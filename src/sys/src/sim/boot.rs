@@ -18,6 +18,7 @@ impl World {
             (volume.live, volume.open, volume.suspended, volume.bad_since) = (Live::Inactive, false, false, None);
             volume.legs.clear();
             volume.inflight.clear();
+            volume.keeps = false;
         }
         self.off();
     }

@@ -16,7 +16,7 @@ impl World {
     pub fn start_mirror(&mut self, volume: usize, actor: Actor) {
         let v = &mut self.volumes[volume];
         (v.live, v.handle_errors, v.monitored, v.suspended) = (Live::Mirror, true, true, false);
-        v.event_nr += 1;
+        (v.event_nr, v.keeps) = (v.event_nr + 1, false);
         let mut targets = 0;
         for (leg, entry) in v.legs.iter_mut().enumerate() {
             entry.health = if leg == 0 { Health::Alive } else { Health::Syncing };
@@ -25,8 +25,7 @@ impl World {
         self.begin(volume, Sync { action: Action::Recover, targets, mask: ALL, begun: 0, ends: FULL, actor });
     }
 
-    /// A copy that lost its source stands still until the next table load. Once everything is back somebody is taken to have
-    /// made one: `resync-stalled` tells people.
+    /// A copy that lost its source stands still until the table is suspended and resumed.
     pub fn resume_copy(&mut self, volume: usize) {
         let v = &self.volumes[volume];
         let targets = (0..v.legs.len()).filter(|leg| v.legs[*leg].health == Health::Syncing);
@@ -51,7 +50,26 @@ impl World {
             self.queue.at(self.now + SECOND, Happening::Dmeventd { volume });
             return;
         }
-        self.drop_dead(volume, Actor::Nature);
+        if !self.revive_quietly(volume) {
+            self.drop_dead(volume, Actor::Nature);
+        }
+    }
+
+    /// A flush that failed makes no region out of sync: with the next write the kernel calls the leg alive again, and keeps
+    /// the flush. Returns whether it was one that failed, and the leg's disk is back.
+    fn revive_quietly(&mut self, volume: usize) -> bool {
+        let v = &self.volumes[volume];
+        let works = |leg: usize| self.leg_way(volume, leg) == super::session::Way::Works;
+        let whole = v.sync.is_none() && v.legs.iter().all(|leg| leg.health != Health::Syncing);
+        if !v.handle_errors || !whole || !(0..v.legs.len()).all(works) || !self.rng.chance(50) {
+            return false;
+        }
+        self.note(|w| format!("  {}: all legs are called alive again, a flush waits", w.volumes[volume].names.full));
+        let v = &mut self.volumes[volume];
+        v.legs.iter_mut().for_each(|leg| leg.health = Health::Alive);
+        (v.event_nr, v.keeps) = (v.event_nr + 1, true);
+        self.poke();
+        true
     }
 
     /// `lvconvert --repair --use-policies`: drops the legs that failed or whose PV is flagged missing. Returns whether there
@@ -91,7 +109,7 @@ impl World {
         let places: Vec<usize> = (0..v.legs.len()).filter(|leg| pvs.contains(&v.legs[*leg].pv)).collect();
         v.legs.retain(|leg| !pvs.contains(&leg.pv));
         v.inflight_on = 0;
-        v.event_nr += 1;
+        (v.event_nr, v.keeps) = (v.event_nr + 1, false);
         if v.live != Live::Inactive && v.legs.len() == 1 {
             v.stop_sync();
             v.live = Live::Linear;

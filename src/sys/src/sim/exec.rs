@@ -456,7 +456,7 @@ impl World {
         for volume in op.lvs().iter().take(most).filter_map(|lv| self.volume_by_uuid(&lv.uuid)).collect::<Vec<_>>() {
             let one = match op {
                 Op::Quarantine { .. } | Op::Release { .. } => self.write_mostly(volume, on, off, actor),
-                Op::Resume { .. } => self.refresh(volume, actor),
+                Op::Resume { .. } | Op::Requeue { .. } => self.refresh(volume, actor),
                 Op::Check { .. } => self.sync_action(volume, Action::Check, actor),
                 Op::Repair { .. } => self.sync_action(volume, Action::Repair, actor),
                 Op::Rebuild { .. } => self.rebuild(volume, pv.ok_or("no such PV")?, actor),

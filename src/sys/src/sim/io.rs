@@ -11,8 +11,8 @@ use super::world::World;
 /// When dirty bits are cleared after the last write (`facts/lab.md` A: 5–10 s).
 const CLEAN_AFTER: u64 = 5 * SECOND;
 
-/// dmeventd's reaction (`facts/lab.md` 6: event to table linear).
-const DMEVENTD: u64 = SECOND / 2;
+/// dmeventd's reaction (`facts/lab.md` 6: event to table linear; under emulation some seconds were seen).
+const DMEVENTD: (u64, u64) = (SECOND / 2, 8 * SECOND);
 
 impl World {
     /// How I/O to a leg goes.
@@ -33,7 +33,6 @@ impl World {
             }
             self.settle_writes(volume);
             self.stop_orphaned_sync(volume);
-            self.resume_copy(volume);
             self.reconcile(volume, actor);
         }
         self.wake_waiting();
@@ -104,7 +103,9 @@ impl World {
         let dead = v.live == Live::Mirror && v.legs.iter().any(|leg| leg.health == Health::Dead);
         if dead && v.monitored && self.dmeventd && !v.dmeventd_due {
             v.dmeventd_due = true;
-            self.queue.at(self.now + DMEVENTD, Happening::Dmeventd { volume });
+            let (soon, late) = DMEVENTD;
+            let reaction = if self.rng.chance(90) { soon } else { self.rng.between(soon, late) };
+            self.queue.at(self.now + reaction, Happening::Dmeventd { volume });
         }
     }
 
@@ -202,7 +203,7 @@ impl World {
 
     /// Writes under way reach the legs that answer; when nobody is waited for they are acknowledged.
     pub fn settle_writes(&mut self, volume: usize) {
-        if self.volumes[volume].inflight.is_empty() {
+        if self.volumes[volume].inflight.is_empty() || self.volumes[volume].keeps {
             return;
         }
         let lv = self.volumes[volume].lv;

@@ -157,7 +157,9 @@ impl World {
                 self.resume_raid(volume, actor);
             }
         }
-        self.volumes[volume].suspended = false;
+        let v = &mut self.volumes[volume];
+        (v.suspended, v.keeps) = (false, false);
+        self.resume_copy(volume);
         self.fail_legs(volume);
         self.settle_writes(volume);
         self.reconcile(volume, actor);
@@ -315,6 +317,7 @@ impl World {
         (v.live, v.open, v.suspended, v.bad_since) = (Live::Inactive, false, false, None);
         v.legs.clear();
         v.inflight.clear();
+        v.keeps = false;
         self.poke();
     }
 

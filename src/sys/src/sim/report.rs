@@ -13,7 +13,7 @@ impl World {
     /// The report. A VG of which no PV is found is not in it, and nothing says so (`facts/lab.md` 0.8).
     pub fn lvm_view(&self) -> LvmView {
         let vgs = (0..self.vgs.len()).filter_map(|vg| Some(self.vg_obs(vg, &*self.merged(vg)?)));
-        LvmView { vgs: vgs.collect(), gaps: Vec::new() }
+        LvmView { vgs: vgs.collect(), ..LvmView::default() }
     }
 
     fn vg_obs(&self, n: usize, text: &Text) -> VgObs {

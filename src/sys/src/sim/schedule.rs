@@ -206,6 +206,10 @@ impl World {
             return;
         }
         let v = &self.volumes[volume];
+        if v.keeps && !v.inflight.is_empty() {
+            self.violate(format!("{name}: writes wait for nobody"));
+            return;
+        }
         match shown {
             Some((MirrorState::Redundant, ..)) => {
                 outcome.ended.0 += 1;

@@ -277,6 +277,7 @@ fn mirror(v: &Volume, images: &[DevNo], now: u64) -> DmTarget {
     let broken_off = v.sync.is_none() && v.legs.iter().any(|leg| leg.health == Health::Syncing);
     DmTarget::Mirror {
         handle_errors: v.handle_errors,
+        nosync: false,
         status: MirrorStatus {
             legs: images.to_vec(),
             in_sync: if broken_off { 0 } else { done(v, REGIONS, now) },

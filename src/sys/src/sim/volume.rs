@@ -154,6 +154,8 @@ pub struct Volume {
     pub monitored: bool,
     /// dmeventd was told.
     pub dmeventd_due: bool,
+    /// A leg failed on a flush and is called alive again: what is under way waits until the table is suspended.
+    pub keeps: bool,
     /// Writes under way, not acknowledged.
     pub inflight: Vec<(usize, u32)>,
     /// Legs that have them already, one bit each.

@@ -472,6 +472,7 @@ fn volume(vg: usize, lv: usize, group: &Vg, name: &str, kind: Kind) -> Volume {
         handle_errors: true,
         monitored: true,
         dmeventd_due: false,
+        keeps: false,
         inflight: Vec::new(),
         inflight_on: 0,
         truth: History::default(),

@@ -63,6 +63,7 @@ pub fn parse(text: &str) -> Result<LvmView> {
         for vg in &section.vg {
             // Orphan PVs come under a VG without uuid.
             if vg.text("vg_uuid").is_ok_and(|uuid| uuid.is_empty()) {
+                view.orphans.extend(section.pv.iter().filter_map(|pv| pv.uuid("pv_uuid").ok()));
                 continue;
             }
             match volume_group(vg, &section) {
