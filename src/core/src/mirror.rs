@@ -90,8 +90,9 @@ fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, 
 
 /// Lets go what the kernel may keep although no leg is dead, once all of them are where the table has them.
 fn requeue(mirror: &Mirror, plan: &mut Plan) -> Option<(Op, String)> {
+    // LVM refreshes none that lacks a PV.
     let mut in_lv = mirror.legs.iter().filter(|leg| leg.index.is_some());
-    if !in_lv.all(|leg| leg.up() && leg.attached) {
+    if !in_lv.all(|leg| leg.up() && leg.attached && !leg.missing) {
         return None;
     }
     if matches!(mirror.live, Live::Mirror { nosync: true, .. }) {

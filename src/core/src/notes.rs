@@ -90,8 +90,11 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
 /// Did the server of a leg that was away live on? And of one that is well: what is there to compare with next time?
 fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mirror, reading: Reading<'_>) {
     for leg in mirror.legs.iter().filter(|leg| leg.up() && record.kept.as_ref() != Some(&leg.pv)) {
-        let alive = |other: &Leg| other.pv != leg.pv && other.health == Some(LegHealth::InSync);
-        let comparable = mirror.live != Live::Inactive && mirror.legs.iter().any(alive);
+        // One that missed writes proves nothing about this one, though LVM may have taken both into use at boot.
+        let serves = |pv: &PvUuid| record.legs.get(pv).is_some_and(|other| trust::may_serve(&other.trust));
+        let alive = |other: &Leg| other.health == Some(LegHealth::InSync) && serves(&other.pv);
+        let others = || mirror.legs.iter().filter(|other| other.pv != leg.pv);
+        let comparable = mirror.live != Live::Inactive && others().any(alive);
         let (Some(known), Some(probe)) = (record.legs.get_mut(&leg.pv), reading.run.legs.get(&leg.pv)) else {
             continue;
         };

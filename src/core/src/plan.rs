@@ -277,7 +277,8 @@ impl Situation<'_> {
             objection.evidence.insert("disk", place.disk.as_str().into());
             hold(objection);
         }
-        if !place.up {
+        // A disk that is about to go has no size any more.
+        if !place.up || place.size == 0 {
             return None;
         }
         if let Some((key, target)) = place.target.as_ref().and_then(|key| self.targets.all.get_key_value(key)) {

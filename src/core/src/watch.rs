@@ -1,9 +1,10 @@
 //! What only shows over several looks: who is steady, who is stuck and since when, how fast a copy goes.
 
 use crate::ids::{LvUuid, VgUuid};
+use crate::ledger::{Ledger, MirrorRecord, Trust};
 use crate::observation::{KernelView, LegHealth};
 use crate::time::Mono;
-use crate::topology::{Live, Mirror};
+use crate::topology::{Leg, Live, Mirror};
 use crate::view::{self, Pace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,6 +37,7 @@ impl Watch {
     pub fn look(
         &mut self,
         mirrors: &BTreeMap<LvUuid, Mirror>,
+        ledger: &Ledger,
         kernel: &KernelView,
         writers: &BTreeSet<VgUuid>,
         now: Mono,
@@ -44,7 +46,7 @@ impl Watch {
             mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid.clone()).collect();
         self.steady = steady.intersection(&self.steady_once).cloned().collect();
         self.keeping.retain(|uuid| mirrors.get(uuid).is_some_and(holds_writes));
-        let erred = |m: &Mirror| holds_writes(m) && !writers.contains(&m.vg.uuid) && self.erred(m);
+        let erred = |m: &Mirror| holds_writes(m) && !writers.contains(&m.vg.uuid) && self.erred(m, ledger);
         let erred: Vec<LvUuid> = mirrors.values().filter(|m| erred(m)).map(|m| m.lv.uuid.clone()).collect();
         self.keeping.extend(erred);
         self.steady_once = steady;
@@ -71,11 +73,20 @@ impl Watch {
     }
 
     /// Whether a leg failed since the last look, or has: the kernel tells by an event, and may call the leg alive again
-    /// before anybody looks.
-    fn erred(&self, mirror: &Mirror) -> bool {
+    /// before anybody looks. At the first look one that is in doubt may have failed while nobody was there, if
+    /// the table is not new.
+    fn erred(&self, mirror: &Mirror, ledger: &Ledger) -> bool {
         let dead = mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(LegHealth::Dead));
-        let told = self.events.get(&mirror.lv.uuid).is_some_and(|nr| *nr != mirror.event_nr);
-        dead || told && mirror.steady() && self.steady_once.contains(&mirror.lv.uuid)
+        let doubted = || {
+            let in_this_boot = |record: &&MirrorRecord| record.active_in_boot == ledger.boot_id;
+            let record = ledger.mirrors.get(&mirror.lv.uuid).filter(in_this_boot);
+            let known = |leg: &Leg| record?.legs.get(&leg.pv).map(|known| known.trust != Trust::Trusted);
+            mirror.legs.iter().any(|leg| leg.index.is_some() && known(leg) == Some(true))
+        };
+        dead || match self.events.get(&mirror.lv.uuid) {
+            Some(nr) => *nr != mirror.event_nr && mirror.steady() && self.steady_once.contains(&mirror.lv.uuid),
+            None => doubted(),
+        }
     }
 
     /// A volume has let go what it kept, and looks for regions to copy anew.
