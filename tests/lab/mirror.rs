@@ -77,10 +77,15 @@ impl Stage<'_> {
 
     /// `Resolve`: the leg on that server is kept, and the job is followed to its good end.
     pub fn resolve(&self, volume: &str, keep: Server) -> Result<()> {
+        self.follow(&self.begin_to_resolve(volume, keep)?)
+    }
+
+    /// Its beginning alone; gives the job.
+    pub fn begin_to_resolve(&self, volume: &str, keep: Server) -> Result<String> {
         let pv = self.guest().pv_on(keep)?;
         self.step(&format!("Resolve: keep the leg on {keep:?}"));
         match self.guest().start_job(volume, &format!("Resolve string:{pv}"))? {
-            Ok(job) => self.follow(&job),
+            Ok(job) => Ok(job),
             Err(error) => bail!("Resolve of {volume} was refused: {error}"),
         }
     }

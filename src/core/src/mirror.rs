@@ -37,8 +37,8 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     }
 }
 
-/// One leg alone is in use, and the newest metadata names others: somebody else wrote it, and the next table made from it
-/// would copy its first leg over the one in use.
+/// Fewer legs are in use than the newest metadata names: somebody else wrote it, and the next table made from it would copy
+/// its first leg over those in use.
 pub fn rewritten(s: &Situation<'_>, mirror: &Mirror) -> Option<Objection> {
     let serves = |leg: &Leg| leg.health == Some(LegHealth::InSync);
     let other = mirror.legs.iter().any(|leg| leg.index.is_some() && !serves(leg));
@@ -49,8 +49,10 @@ pub fn rewritten(s: &Situation<'_>, mirror: &Mirror) -> Option<Objection> {
         return stranded.then(|| Objection::new(Hold::NeedsOperator, "reason", why));
     };
     let chosen = s.record(mirror).is_some_and(|record| record.kept.is_some());
-    (single && other && !chosen).then(|| {
-        let why = "a single leg is in use, and the newest metadata names another";
+    let unknown = |leg: &Leg| leg.index.is_some() && leg.health.is_none();
+    let fewer = s.reported && matches!(mirror.live, Live::Mirror { .. }) && mirror.legs.iter().any(unknown);
+    ((single && other || fewer) && !chosen).then(|| {
+        let why = "fewer legs are in use than the newest metadata names";
         Objection::new(Hold::SplitBrain, "reason", why).with("leg", in_use.pv.as_str())
     })
 }
@@ -69,10 +71,8 @@ fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, 
     if s.reported && s.blocked_device().is_none() && !dead && unwatched && !mirror.suspended {
         return Some((Op::Monitor { vg, lv }, format!("nobody would drop a dead leg of {}", mirror.name)));
     }
-    let kept = s.keeping.contains(&mirror.lv.uuid);
-    let since = s.stuck_since.get(&mirror.lv.uuid).filter(|_| dead || kept)?;
-    let grace = if dead { s.settings.dmeventd_grace } else { s.settings.suspended_grace };
-    if s.now.mono.since(*since) < grace {
+    let since = s.stuck_since.get(&mirror.lv.uuid).filter(|_| dead)?;
+    if s.now.mono.since(*since) < s.settings.dmeventd_grace {
         return None;
     }
     if let Some(device) = s.blocked_device() {
@@ -82,17 +82,25 @@ fn takeover(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, 
     if !s.reported {
         return None;
     }
-    if !dead {
-        return requeue(mirror, plan);
-    }
     Some((Op::DropDeadLeg { vg, lv }, format!("a leg of {} is dead and dmeventd has not dropped it", mirror.name)))
 }
 
-/// Lets go what the kernel may keep although no leg is dead, once all of them are where the table has them.
-fn requeue(mirror: &Mirror, plan: &mut Plan) -> Option<(Op, String)> {
+/// Lets go what the kernel may keep although no leg is dead, once all of them are where the table has them. Whoever waits for
+/// a write waits as well where a person has to choose a leg.
+pub fn let_go(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
+    for mirror in mirrors.iter().filter(|m| m.kind == Kind::Mirror && m.reported) {
+        let step = requeue(s, mirror, plan);
+        plan.propose(step);
+    }
+}
+
+fn requeue(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, String)> {
+    let since = s.stuck_since.get(&mirror.lv.uuid).filter(|_| s.keeping.contains(&mirror.lv.uuid))?;
+    let early = s.now.mono.since(*since) < s.settings.suspended_grace;
     // LVM refreshes none that lacks a PV.
-    let mut in_lv = mirror.legs.iter().filter(|leg| leg.index.is_some());
-    if !in_lv.all(|leg| leg.up() && leg.attached && !leg.missing) {
+    let here = |leg: &Leg| leg.up() && leg.attached && !leg.missing && leg.health == Some(LegHealth::InSync);
+    let all_here = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(here);
+    if early || !all_here || mirror.suspended || !s.reported || s.blocked_device().is_some() {
         return None;
     }
     if matches!(mirror.live, Live::Mirror { nosync: true, .. }) {

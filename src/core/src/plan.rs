@@ -181,7 +181,7 @@ impl Plan {
     }
 }
 
-/// Plans the next step in a VG: resuming what hangs comes first, then what a person chose, activation, raid1 legs, mirror
+/// Plans the next step in a VG: what hangs comes first, then what a person chose, activation, raid1 legs, mirror
 /// legs, and last of all what is only kept up: looks, registrations, stamps. What people do not want now is taken out.
 pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
     let mut plan = Plan::default();
@@ -199,6 +199,7 @@ pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
 
 fn unrestrained(s: &Situation<'_>, vg: &VgUuid, mirrors: &[&Mirror], plan: &mut Plan) {
     raid1::resume(s, mirrors, plan);
+    mirror::let_go(s, mirrors, plan);
     if plan.steps.is_empty() {
         resolve::plan(s, mirrors, plan);
         boot::plan(s, mirrors, plan);

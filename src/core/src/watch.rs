@@ -26,6 +26,7 @@ pub struct Watch {
     /// Copies under way.
     pub paces: BTreeMap<LvUuid, Pace>,
     steady_once: BTreeSet<LvUuid>,
+    looked_at: BTreeSet<LvUuid>,
 }
 
 /// How long a copy may stand still before the kernel is made to look for regions again. A region has 2 MiB if nobody chose
@@ -46,14 +47,13 @@ impl Watch {
             mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid.clone()).collect();
         self.steady = steady.intersection(&self.steady_once).cloned().collect();
         self.keeping.retain(|uuid| mirrors.get(uuid).is_some_and(holds_writes));
-        let erred = |m: &Mirror| holds_writes(m) && !writers.contains(&m.vg.uuid) && self.erred(m, ledger);
-        let erred: Vec<LvUuid> = mirrors.values().filter(|m| erred(m)).map(|m| m.lv.uuid.clone()).collect();
-        self.keeping.extend(erred);
+        let stands = |m: &Mirror| self.paces.get(&m.lv.uuid).is_some_and(|pace| now.since(pace.moved) >= STANDS);
+        let may_keep =
+            |m: &&Mirror| holds_writes(m) && (stands(m) || !writers.contains(&m.vg.uuid) && self.erred(m, ledger));
+        let keeping: Vec<LvUuid> = mirrors.values().filter(may_keep).map(|m| m.lv.uuid.clone()).collect();
+        self.keeping.extend(keeping);
+        self.looked_at = mirrors.keys().cloned().collect();
         self.steady_once = steady;
-        let stands = |pace: &Pace| now.since(pace.moved) >= STANDS;
-        let standing = |m: &Mirror| holds_writes(m) && self.paces.get(&m.lv.uuid).is_some_and(stands);
-        let standing: Vec<LvUuid> = mirrors.values().filter(|m| standing(m)).map(|m| m.lv.uuid.clone()).collect();
-        self.keeping.extend(standing);
         let keeping = &self.keeping;
         let waits = |m: &Mirror| {
             let stuck = stuck(m, kernel) || keeping.contains(&m.lv.uuid) && kernel.blocked_device().is_none();
@@ -73,8 +73,8 @@ impl Watch {
     }
 
     /// Whether a leg failed since the last look, or has: the kernel tells by an event, and may call the leg alive again
-    /// before anybody looks. At the first look one that is in doubt may have failed while nobody was there, if
-    /// the table is not new.
+    /// before anybody looks. At the first look one that is in doubt may have failed while nobody was there, if the table is
+    /// not new.
     fn erred(&self, mirror: &Mirror, ledger: &Ledger) -> bool {
         let dead = mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(LegHealth::Dead));
         let doubted = || {
@@ -83,10 +83,11 @@ impl Watch {
             let known = |leg: &Leg| record?.legs.get(&leg.pv).map(|known| known.trust != Trust::Trusted);
             mirror.legs.iter().any(|leg| leg.index.is_some() && known(leg) == Some(true))
         };
-        dead || match self.events.get(&mirror.lv.uuid) {
-            Some(nr) => *nr != mirror.event_nr && mirror.steady() && self.steady_once.contains(&mirror.lv.uuid),
-            None => doubted(),
+        if !self.looked_at.contains(&mirror.lv.uuid) {
+            return dead || doubted();
         }
+        let told = self.events.get(&mirror.lv.uuid).is_some_and(|nr| *nr != mirror.event_nr);
+        dead || told && mirror.steady() && self.steady_once.contains(&mirror.lv.uuid)
     }
 
     /// A volume has let go what it kept, and looks for regions to copy anew.

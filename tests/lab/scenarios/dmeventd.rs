@@ -28,11 +28,13 @@ pub fn stopped(stage: &mut Stage<'_>) -> Result<()> {
     stage.check_daemon(0)
 }
 
-/// A flush fails on a leg whose disk is back before dmeventd looks. With the next write the kernel calls the leg alive again,
+/// A flush fails on a leg whose disk is back before anybody looks. With the next write the kernel calls the leg alive again,
 /// dmeventd finds nothing to repair, and without us whoever waits for the flush waits for ever.
 pub fn flush_kept(stage: &mut Stage<'_>) -> Result<()> {
     let disk = stage.guest().disk_of('a')?;
-    stage.guest().sh(&format!("pkill -STOP -x dmeventd; echo offline > /sys/block/{disk}/device/state"))?;
+    let signal = |signal: &str| stage.guest().sh(&format!("pkill -{signal} -x 'dmeventd|mirrorkeeperd'"));
+    signal("STOP")?;
+    stage.guest().sh(&format!("echo offline > /sys/block/{disk}/device/state"))?;
     stage.guest().sh("systemd-run --quiet --no-block --unit=lab-sync sync -d /dev/vg0/testlv")?;
     stage.wait_for_dm("vg0/testlv", "to lose its leg", |status| status.health == "DA")?;
     stage.guest().sh(&format!(
@@ -40,7 +42,7 @@ pub fn flush_kept(stage: &mut Stage<'_>) -> Result<()> {
          dd if=/dev/zero of=/mnt/testlv/block bs=4k count=1 oflag=direct status=none"
     ))?;
     stage.wait_for_dm("vg0/testlv", "to call it alive", |status| status.health == "AA")?;
-    stage.guest().sh("pkill -CONT -x dmeventd")?;
+    signal("CONT")?;
     stage.step("all legs are called alive, and a flush waits");
     let start = Instant::now();
     wait_until("the flush to be done", LOSS_LIMIT, || {

@@ -89,12 +89,7 @@ pub const SCENARIOS: &[Scenario] = &[
         dmeventd::stopped,
         "a server is lost while dmeventd and its socket are stopped",
     ),
-    with_package(
-        "flush-kept",
-        false,
-        dmeventd::flush_kept,
-        "a flush fails on a leg that is back before dmeventd looks",
-    ),
+    with_package("flush-kept", false, dmeventd::flush_kept, "a flush fails on a leg that is back before anybody looks"),
     // What comes back is not what went.
     with_package("power-cut", true, power::cut, "a server loses its power and its cache; no stale block is read"),
     with_package("power-cycle", false, power::cycle, "the same before any timeout ran out; nobody told us"),

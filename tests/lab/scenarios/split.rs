@@ -69,7 +69,13 @@ pub fn two_mirrors(stage: &mut Stage<'_>) -> Result<()> {
     split(stage)?;
     stage.wait_for_hold("vg0/r2", &["split-brain", "stale-leg", "needs-operator"])?;
     stage.guest().sh("umount /mnt/r1")?;
-    stage.resolve("vg0/r1", Server::A)?;
+    let job = stage.begin_to_resolve("vg0/r1", Server::A)?;
+    // LVM has activated the others with both legs, and the disk of the one given up must fail for a while.
+    stage.wait_for_hold("vg0/r1", &["unmanaged-user"])?;
+    stage.step("the other volumes on that PV make way");
+    stage.guest().sh("! mountpoint -q /mnt/testlv || umount /mnt/testlv; lvchange -an vg0/r2 vg0/testlv")?;
+    stage.follow(&job)?;
+    stage.guest().sh("lvchange -ay vg0/r2 vg0/testlv")?;
     stage.wait_for_redundancy("the end of the job")?;
     stage.wait_for_state("vg0/r2", &["redundant"], crate::stage::HEAL_LIMIT)?;
     stage.guest().sh("mount /dev/vg0/r2 /mnt/r2; echo 3 > /proc/sys/vm/drop_caches; md5sum --quiet -c /root/r2.md5

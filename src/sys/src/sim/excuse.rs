@@ -247,7 +247,7 @@ impl World {
     }
 
     /// LVM neither flags a leg of a raid1 while another one is missing, nor drops one of a `mirror` while any PV is.
-    fn partial(&self, volume: usize) -> bool {
+    pub(super) fn partial(&self, volume: usize) -> bool {
         let v = &self.volumes[volume];
         let Some(text) = self.merged(v.vg) else { return false };
         let missing = self.missing(v.vg, &text);

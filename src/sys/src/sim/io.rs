@@ -11,8 +11,8 @@ use super::world::World;
 /// When dirty bits are cleared after the last write (`facts/lab.md` A: 5–10 s).
 const CLEAN_AFTER: u64 = 5 * SECOND;
 
-/// dmeventd's reaction (`facts/lab.md` 6: event to table linear; under emulation some seconds were seen).
-const DMEVENTD: (u64, u64) = (SECOND / 2, 8 * SECOND);
+/// dmeventd's reaction (`facts/lab.md` 6: event to table linear).
+const DMEVENTD: u64 = SECOND / 2;
 
 impl World {
     /// How I/O to a leg goes.
@@ -103,9 +103,7 @@ impl World {
         let dead = v.live == Live::Mirror && v.legs.iter().any(|leg| leg.health == Health::Dead);
         if dead && v.monitored && self.dmeventd && !v.dmeventd_due {
             v.dmeventd_due = true;
-            let (soon, late) = DMEVENTD;
-            let reaction = if self.rng.chance(90) { soon } else { self.rng.between(soon, late) };
-            self.queue.at(self.now + reaction, Happening::Dmeventd { volume });
+            self.queue.at(self.now + DMEVENTD, Happening::Dmeventd { volume });
         }
     }
 

@@ -310,11 +310,7 @@ impl World {
         d.faults.clear();
         for server in 0..self.servers.len() {
             (self.servers[server].login_code, self.servers[server].target_gone) = (0, false);
-            if self.servers[server].fault == Some(Fault::Power) {
-                self.switch_on(server);
-            } else {
-                self.up(server);
-            }
+            self.up(server);
         }
         self.paths_changed(Actor::Nature);
         self.run_for(60 * SECOND);

@@ -117,8 +117,8 @@ impl World {
     /// A server without power is switched on and answers some time later.
     pub fn switch_on(&mut self, server: usize) {
         let epoch = self.servers[server].epoch;
-        // As quick as a small server boots, up to one with a slow BIOS; none is back within `ISCSID_ABSENCE`.
-        let boots = self.rng.between(12, 60) * SECOND;
+        // As quick as a small server boots, up to one with a slow BIOS.
+        let boots = self.rng.between(8, 60) * SECOND;
         self.queue.at(self.now + boots, Happening::Booted { server, epoch });
     }
 
