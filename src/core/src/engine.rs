@@ -252,8 +252,13 @@ impl Engine {
             wishes = self.closing(now);
             self.throttle(now, &mut wishes);
             self.mark_end(now, &wishes);
-            let farewell = timeouts::farewell(&self.targets, &self.ledger);
-            wishes.extend(farewell.into_iter().map(|op| (op, "the service stops".to_owned())));
+            // A system that goes down waits for its file systems, and they for a dead anchor.
+            if self.system_stopping == Some(true) && self.situation(now, fence::due) {
+                wishes.extend(self.situation(now, fence::plan));
+            } else {
+                let farewell = timeouts::farewell(&self.targets, &self.ledger);
+                wishes.extend(farewell.into_iter().map(|op| (op, "the service stops".to_owned())));
+            }
         } else if self.world.kernel_seen {
             self.wish_waits(now, &roles, &mut wishes);
             self.wish_iscsi(now, &mut wishes);

@@ -50,6 +50,12 @@ pub fn plan(s: &Situation<'_>) -> Vec<(Op, String)> {
     steps
 }
 
+/// Whether a dead session is about to be given up. Until then its partners have to wait.
+pub fn due(s: &Situation<'_>) -> bool {
+    let soon = Duration::from_secs(s.settings.quick_timeout.into());
+    s.targets.all.keys().any(|key| condemned(s, key, soon).is_some())
+}
+
 /// Reads from a disk of a session: does its server answer?
 pub fn ask(s: &Situation<'_>, partner: &TargetKey) -> Option<Op> {
     let disk = s.targets.all.get(partner)?.disks.first()?.clone();

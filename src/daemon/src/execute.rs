@@ -223,13 +223,12 @@ fn result(op: &Op, ended: &Ended) -> OpResult {
     answer.unwrap_or_else(|error| OpResult::Failed(error.to_string()))
 }
 
-/// Whether the operation is the start of something, rather than a look, a setting that makes things safer, or what is
-/// put on record before the end: the closing stamp and its flush.
+/// Whether the operation is the start of something, rather than a look, a setting that makes things safer, what a file system
+/// has to wait for before it can be unmounted, or what is put on record before the end: the closing stamp and its flush.
 fn begins_something(op: &Op) -> bool {
     match op {
         Op::Stamp { .. } => false,
         Op::Login { .. }
-        | Op::Fence { .. }
         | Op::StartIscsid
         | Op::UpdateNode { .. }
         | Op::SetRunning { .. }

@@ -85,6 +85,19 @@ fn an_anchor_that_returns_into_its_own_fence_is_logged_in_again() {
     bench.run_until_redundant(240);
 }
 
+/// Its file systems are unmounted meanwhile, and wait.
+#[test]
+fn a_dead_anchor_is_given_up_although_the_system_is_stopping() {
+    let mut bench = bench(&["r1"], &["testlv"]);
+    bench.machine.down(B, true);
+    bench.run_until(20, "a lost connection", |b| b.target(B).state == TargetState::Blocked);
+    bench.feed(Input::SystemStopping(true));
+    bench.feed(Input::Stopping);
+    bench.run_for(10);
+    assert!(bench.codes().contains(&EventCode::TargetFenced), "{}", bench.story());
+    assert_eq!(bench.machine.raids[0].legs[B].health, LegHealth::Dead, "{}", bench.story());
+}
+
 #[test]
 fn nobody_is_given_up_while_nobody_answers() {
     let mut bench = bench(&["r1"], &["testlv"]);

@@ -132,6 +132,7 @@ fn only_what_is_put_on_record_or_looked_at_is_begun_while_the_system_stops() {
         Op::ReadDirect { target: target("10.0.0.1:3260", "default"), disk: disk().into() },
         Op::Rescan { disk: disk().into() },
         Op::Announce { disk: disk().into() },
+        Op::Fence { sid: 1, target: target("10.0.0.1:3260", "default") },
     ];
     let not_begun = [
         Op::Unstamp { vg: vg(), drop: vec![1] },
@@ -143,7 +144,6 @@ fn only_what_is_put_on_record_or_looked_at_is_begun_while_the_system_stops() {
         Op::Unregister { pv: uuid(), disk: disk().into(), key },
         Op::SetRunning { disk: disk().into() },
         Op::Login { target: target("10.0.0.1:3260", "default") },
-        Op::Fence { sid: 1, target: target("10.0.0.1:3260", "default") },
         Op::StartIscsid,
     ];
     begun.iter().for_each(|op| assert!(!begins_something(op), "{op:?}"));
