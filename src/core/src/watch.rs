@@ -48,8 +48,7 @@ impl Watch {
         self.steady = steady.intersection(&self.steady_once).cloned().collect();
         self.keeping.retain(|uuid| mirrors.get(uuid).is_some_and(holds_writes));
         let stands = |m: &Mirror| self.paces.get(&m.lv.uuid).is_some_and(|pace| now.since(pace.moved) >= STANDS);
-        let may_keep =
-            |m: &&Mirror| holds_writes(m) && (stands(m) || !writers.contains(&m.vg.uuid) && self.erred(m, ledger));
+        let may_keep = |m: &&Mirror| holds_writes(m) && (stands(m) || self.erred(m, ledger));
         let keeping: Vec<LvUuid> = mirrors.values().filter(may_keep).map(|m| m.lv.uuid.clone()).collect();
         self.keeping.extend(keeping);
         self.looked_at = mirrors.keys().cloned().collect();
@@ -81,7 +80,8 @@ impl Watch {
             let in_this_boot = |record: &&MirrorRecord| record.active_in_boot == ledger.boot_id;
             let record = ledger.mirrors.get(&mirror.lv.uuid).filter(in_this_boot);
             let known = |leg: &Leg| record?.legs.get(&leg.pv).map(|known| known.trust != Trust::Trusted);
-            mirror.legs.iter().any(|leg| leg.index.is_some() && known(leg) == Some(true))
+            let unseen = record.is_some_and(|record| record.unseen);
+            unseen || mirror.legs.iter().any(|leg| leg.index.is_some() && known(leg) == Some(true))
         };
         if !self.looked_at.contains(&mirror.lv.uuid) {
             return dead || doubted();
