@@ -62,7 +62,9 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
                     follow_layout(record, mirror, evidence.watched.contains(uuid));
                 }
                 let before: Vec<Option<Cause>> = record.legs.values().map(|leg| cause(&leg.trust)).collect();
+                let in_this_boot = record.active_in_boot == ledger.boot_id;
                 doubt(record, mirror, evidence);
+                failed_meanwhile(record, mirror, evidence, in_this_boot);
                 void_notes(record, mirror);
                 rehabilitate(record, mirror, evidence);
                 note_health(record, mirror, evidence);
@@ -294,6 +296,29 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let lost = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| cause(&known.trust) == Some(Cause::Lost));
     if record.kept.as_ref().is_some_and(lost) {
         record.kept = None;
+    }
+}
+
+/// A leg of a `mirror` may have failed while its session was away, if the kernel told of something since the last look, or
+/// nobody looked. dm-mirror calls it alive again when all regions are in sync, and a flush that failed makes none out of sync;
+/// but every region written from then on goes to the other leg alone, until another table is loaded, and the status says
+/// `AA` and in sync (seen on 6.1; `dm-region-hash.c`, `flush_failure`). So no key proves that it has everything.
+fn failed_meanwhile(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>, in_this_boot: bool) {
+    // What nobody looked at is not worth a decision by a person.
+    let spare =
+        || record.legs.iter().any(|(pv, known)| known.trust == Trust::Trusted && mirror.leg(pv).is_some_and(Leg::up));
+    let told =
+        evidence.events.get(&mirror.lv.uuid).map_or_else(|| in_this_boot && spare(), |nr| *nr != mirror.event_nr);
+    // One that was seen to fail is what the kernel told of.
+    let lost = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| cause(&known.trust) == Some(Cause::Lost));
+    let explained = mirror.legs.iter().filter(|leg| leg.index.is_some()).any(|leg| failed(leg) || lost(&leg.pv));
+    if !told || explained || !matches!(mirror.live, Live::Mirror { handle_errors: true, .. }) {
+        return;
+    }
+    for known in record.legs.values_mut() {
+        if let Trust::Suspect { cause: cause @ Cause::SessionDown, .. } = &mut known.trust {
+            *cause = Cause::Lost;
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub fn five_flaps(stage: &mut Stage<'_>) -> Result<()> {
         wait_for_server(stage, "down")?;
         let counted = stage.guest().server_b("FlapCount")?;
         ensure!(counted == flap, "loss {flap} is counted as {counted}");
+        // Each costs the legs, or has cost them before.
+        super::quick::lose(stage)?;
         Fault::Cut.undo(stage.guest(), Server::B)?;
         wait_for_server(stage, "up")?;
         let held = held_for(stage.guest())?;

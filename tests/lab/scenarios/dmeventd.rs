@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::check::{Errors, final_check};
 use crate::fault::{Fault, Server};
-use crate::install::UNIT;
+use crate::roles::HEALTHY;
 use crate::stage::{LOSS_LIMIT, Stage};
 use crate::stock::VOLUMES;
 use crate::wait::{Look, wait_until};
@@ -28,19 +28,22 @@ pub fn stopped(stage: &mut Stage<'_>) -> Result<()> {
     stage.check_daemon(0)
 }
 
-/// A flush fails on a leg whose disk is back before anybody looks. With the next write the kernel calls the leg alive again,
-/// dmeventd finds nothing to repair, and without us whoever waits for the flush waits for ever.
+/// A flush fails on a leg whose server is back before anybody looks. With the next write the kernel calls the leg alive again,
+/// and writes to the other one alone from then on; dmeventd finds nothing to repair, and without us whoever waits for the
+/// flush waits for ever.
 pub fn flush_kept(stage: &mut Stage<'_>) -> Result<()> {
-    let disk = stage.guest().disk_of('a')?;
+    stage.wait_for_roles(HEALTHY)?;
     let signal = |signal: &str| stage.guest().sh(&format!("pkill -{signal} -x 'dmeventd|mirrorkeeperd'"));
     signal("STOP")?;
-    stage.guest().sh(&format!("echo offline > /sys/block/{disk}/device/state"))?;
+    Fault::Cut.strike(stage.guest(), Server::A)?;
     stage.guest().sh("systemd-run --quiet --no-block --unit=lab-sync sync -d /dev/vg0/testlv")?;
     stage.wait_for_dm("vg0/testlv", "to lose its leg", |status| status.health == "DA")?;
-    stage.guest().sh(&format!(
-        "echo running > /sys/block/{disk}/device/state
-         dd if=/dev/zero of=/mnt/testlv/block bs=4k count=1 oflag=direct status=none"
-    ))?;
+    Fault::Cut.undo(stage.guest(), Server::A)?;
+    wait_until("server a's session", LOSS_LIMIT, || {
+        let state = stage.guest().sh("cat /sys/class/iscsi_session/session1/state")?;
+        Ok(if state.trim() == "LOGGED_IN" { Look::Done(()) } else { Look::NotYet(state) })
+    })?;
+    stage.guest().sh("dd if=/dev/zero of=/mnt/testlv/block bs=4k count=1 oflag=direct status=none")?;
     stage.wait_for_dm("vg0/testlv", "to call it alive", |status| status.health == "AA")?;
     signal("CONT")?;
     stage.step("all legs are called alive, and a flush waits");
@@ -50,9 +53,6 @@ pub fn flush_kept(stage: &mut Stage<'_>) -> Result<()> {
         Ok(if state.trim() == "active" { Look::NotYet(state) } else { Look::Done(()) })
     })?;
     stage.figure(format!("the flush waited for {:.0} s more", start.elapsed().as_secs_f64()));
-    let refreshed =
-        stage.guest().sh(&format!("journalctl -b -u {UNIT} -o cat | grep -c -e '--refresh vg0/testlv: exit 0'"))?;
-    ensure!(refreshed.trim() == "1", "refreshed {refreshed} times");
     stage.wait_for_redundancy("that")?;
     stage.start_writers()?;
     final_check(stage, Errors::Forbidden)?;

@@ -205,3 +205,16 @@ fn a_copy_that_stands_still_is_set_going() {
     bench.run_until_redundant(90);
     assert_eq!(bench.writes(), ["drop-leg", "readd-leg", "requeue"], "{}", bench.story());
 }
+
+#[test]
+fn a_leg_on_which_a_flush_failed_while_its_session_was_away_is_copied_anew() {
+    let mut bench = Bench::settled(&[], &["testlv"]);
+    bench.machine.down(B, true);
+    bench.run_for(5);
+    bench.machine.mirrors[0].fail_a_flush();
+    bench.machine.back(B);
+    bench.run_until_redundant(120);
+    let writes = bench.writes();
+    assert!(writes.contains(&"drop-leg") && writes.contains(&"readd-leg"), "{}", bench.story());
+    assert!(!bench.machine.mirrors[0].keeps_flush);
+}

@@ -20,6 +20,7 @@ impl World {
         let mut targets = 0;
         for (leg, entry) in v.legs.iter_mut().enumerate() {
             entry.health = if leg == 0 { Health::Alive } else { Health::Syncing };
+            entry.passed_over = false;
             targets |= u32::from(leg > 0) << leg;
         }
         self.begin(volume, Sync { action: Action::Recover, targets, mask: ALL, begun: 0, ends: FULL, actor });
@@ -55,8 +56,9 @@ impl World {
         }
     }
 
-    /// A flush that failed makes no region out of sync: with the next write the kernel calls the leg alive again, and keeps
-    /// the flush. Returns whether it was one that failed, and the leg's disk is back.
+    /// A flush that failed makes no region out of sync: with the next write the kernel calls the leg alive again, keeps the
+    /// flush, and writes to the other legs alone from then on. Returns whether it was one that failed, and the leg's disk is
+    /// back.
     fn revive_quietly(&mut self, volume: usize) -> bool {
         let v = &self.volumes[volume];
         let works = |leg: usize| self.leg_way(volume, leg) == super::session::Way::Works;
@@ -66,7 +68,9 @@ impl World {
         }
         self.note(|w| format!("  {}: all legs are called alive again, a flush waits", w.volumes[volume].names.full));
         let v = &mut self.volumes[volume];
-        v.legs.iter_mut().for_each(|leg| leg.health = Health::Alive);
+        for leg in &mut v.legs {
+            (leg.passed_over, leg.health) = (leg.passed_over || leg.health == Health::Dead, Health::Alive);
+        }
         (v.event_nr, v.keeps) = (v.event_nr + 1, true);
         self.poke();
         true
@@ -113,7 +117,7 @@ impl World {
         if v.live != Live::Inactive && v.legs.len() == 1 {
             v.stop_sync();
             v.live = Live::Linear;
-            v.legs[0].health = Health::Alive;
+            (v.legs[0].health, v.legs[0].passed_over) = (Health::Alive, false);
             (v.legs[0].flag, v.suspended) = (false, false);
         } else if v.live == Live::Raid {
             let flags = v.legs.iter().filter(|leg| leg.flag).fold(0, |mask, leg| mask | 1 << leg.pv);
@@ -152,7 +156,15 @@ impl World {
         self.repoint(volume);
         let disk = self.pv_disk(self.vgs[vg].luns[pv]);
         let v = &mut self.volumes[volume];
-        v.legs.push(Leg { pv, disk, health: Health::Syncing, flag: false, dropped: false, rough: false });
+        v.legs.push(Leg {
+            pv,
+            disk,
+            health: Health::Syncing,
+            flag: false,
+            passed_over: false,
+            dropped: false,
+            rough: false,
+        });
         if kind == Kind::Mirror {
             self.start_mirror(volume, actor);
         } else {

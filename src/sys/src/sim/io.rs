@@ -210,7 +210,7 @@ impl World {
             let v = &self.volumes[volume];
             if !v.takes_writes(leg) {
                 // A mirror's dead leg makes everybody wait until it is dropped.
-                waits |= v.live == Live::Mirror && v.handle_errors;
+                waits |= v.live == Live::Mirror && v.handle_errors && v.legs[leg].health == Health::Dead;
                 continue;
             }
             match self.leg_way(volume, leg) {

@@ -243,6 +243,7 @@ impl World {
             disk: disk(pv),
             health: Health::Alive,
             flag: false,
+            passed_over: false,
             dropped: false,
             rough: false,
         });

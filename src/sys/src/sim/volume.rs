@@ -41,6 +41,8 @@ pub struct Leg {
     pub health: Health,
     /// Write-mostly in the live table.
     pub flag: bool,
+    /// Called alive again after a flush had failed on it: it is written to no more until another table is loaded.
+    pub passed_over: bool,
     /// A table load dropped it: the kernel prints write_mostly −1.
     pub dropped: bool,
     /// The next table load takes it in and may copy next to nothing (`facts/lab.md` A, 6.12).
@@ -197,7 +199,7 @@ impl Volume {
     /// Whether a leg gets writes.
     pub fn takes_writes(&self, leg: usize) -> bool {
         match self.legs[leg].health {
-            Health::Alive => true,
+            Health::Alive => !self.legs[leg].passed_over,
             Health::Syncing => {
                 self.live == Live::Mirror || self.sync.as_ref().is_some_and(|s| s.targets >> leg & 1 == 1)
             }
@@ -220,8 +222,11 @@ impl Volume {
     /// Legs that a read may come from, one bit each: the unflagged ones that are alive, or the lowest if all are flagged. A
     /// dm mirror reads from its default leg, the first that did not fail (`choose_mirror` in `dm-raid1.c`).
     pub fn readers(&self) -> u32 {
-        let mask =
-            |open: bool| self.alive().filter(|i| !open || !self.legs[*i].flag).fold(0_u32, |mask, leg| mask | 1 << leg);
+        let readable = |leg: &usize| !self.legs[*leg].passed_over;
+        let mask = |open: bool| {
+            let legs = self.alive().filter(readable).filter(|i| !open || !self.legs[*i].flag);
+            legs.fold(0_u32, |mask, leg| mask | 1 << leg)
+        };
         match (self.live, mask(true)) {
             (Live::Inactive, _) => 0,
             (Live::Raid, 0) | (Live::Mirror, _) => {
