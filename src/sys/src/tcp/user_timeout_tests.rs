@@ -78,6 +78,7 @@ fn the_limit_is_set_on_the_socket_of_another_process_and_read_back() {
         assert_eq!(found, ms);
         assert_eq!(user_timeout(&iscsid.roots, &iscsid.endpoint).unwrap(), ms);
         assert_eq!(getsockopt(iscsid.ours.as_ref().unwrap(), TcpUserTimeout).unwrap(), ms);
+        assert_eq!(getsockopt(iscsid.ours.as_ref().unwrap(), KeepAlive).unwrap(), ms > 0);
     }
 }
 
