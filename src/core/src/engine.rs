@@ -251,11 +251,13 @@ impl Engine {
         if self.stopping.is_some() {
             wishes = self.closing(now);
             self.throttle(now, &mut wishes);
-            self.mark_end(now, &wishes);
             // A system that goes down waits for its file systems, and they for a dead anchor.
-            if self.system_stopping == Some(true) && self.situation(now, fence::due) {
+            let dying = self.system_stopping == Some(true) && self.situation(now, fence::due);
+            if dying {
                 wishes.extend(self.situation(now, fence::plan));
-            } else {
+            }
+            self.mark_end(now, &wishes);
+            if !dying {
                 let farewell = timeouts::farewell(&self.targets, &self.ledger);
                 wishes.extend(farewell.into_iter().map(|op| (op, "the service stops".to_owned())));
             }

@@ -105,7 +105,7 @@ fn requeue(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, S
     }
     if matches!(mirror.live, Live::Mirror { nosync: true, .. }) {
         let why = "a leg failed and is alive again, and writes may be waiting for that; its table was loaded with nosync, \
-                   so suspend it with dmsetup suspend --noflush --nolockfs, and resume it";
+                   so suspend it with dmsetup suspend --noflush --nolockfs, resume it, and restart mirrorkeeper";
         plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
         return None;
     }

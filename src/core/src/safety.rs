@@ -237,8 +237,10 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             })
         }
         Op::Resume { .. } => ensure(mirror.suspended, || format!("{} is not suspended", mirror.name)),
-        // Another table than the live one would be loaded, and a core log copies leg 0 over the others then.
-        Op::Requeue { .. } => {
+        // Another table than the live one would be loaded, and a core log copies leg 0 over the others then; and what is
+        // issued anew goes to every leg.
+        Op::Requeue { vg, .. } => {
+            mirror.legs.iter().filter(|leg| leg.index.is_some()).try_for_each(|leg| identity(vg, &leg.pv, s))?;
             let same = matches!(mirror.live, Live::Mirror { handle_errors: true, nosync: false, .. });
             let there = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| leg.up() && leg.attached);
             ensure(same && there && !mirror.suspended && mirror.monitored != Some(false), || {

@@ -76,8 +76,7 @@ impl Op {
 
     /// Whether labels and superblocks are read just before it. Not before what is done because a device is gone.
     pub fn needs_look(&self) -> bool {
-        self.writes_vg().is_some()
-            && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. } | Self::Requeue { .. })
+        self.writes_vg().is_some() && !matches!(self, Self::Monitor { .. } | Self::DropDeadLeg { .. })
     }
 
     /// Whether one is another try of the other. Every stamp has a number of its own.

@@ -60,12 +60,12 @@ pub fn parse(text: &str) -> Result<LvmView> {
     let report: Report = serde_json::from_str(text).map_err(|e| Error::malformed("LVM report", e))?;
     let mut view = LvmView::default();
     for section in report.report {
+        // PVs that belong to no VG come in a section without one, or under one without uuid.
+        if section.vg.iter().all(|vg| vg.text("vg_uuid").is_ok_and(|uuid| uuid.is_empty())) {
+            view.orphans.extend(section.pv.iter().filter_map(|pv| pv.uuid("pv_uuid").ok()));
+            continue;
+        }
         for vg in &section.vg {
-            // Orphan PVs come under a VG without uuid.
-            if vg.text("vg_uuid").is_ok_and(|uuid| uuid.is_empty()) {
-                view.orphans.extend(section.pv.iter().filter_map(|pv| pv.uuid("pv_uuid").ok()));
-                continue;
-            }
             match volume_group(vg, &section) {
                 Ok(vg) => view.vgs.push(vg),
                 Err(why) => {
