@@ -425,8 +425,10 @@ impl Engine {
                 }
             }
             // A command that does not end keeps its VG: killing it might leave devices suspended.
-            let Some(stuck) = self.arbiter.occupied(&Slot::Vg(vg.clone())).filter(|r| r.overdue) else { continue };
-            let objection = Objection::new(Hold::VgBusy, "command", stuck.op.command_line());
+            let overdue = self.arbiter.occupied(&Slot::Vg(vg.clone())).filter(|r| r.overdue);
+            let stuck = overdue.map(|r| r.op.command_line()).or_else(|| self.world.kernel.left_over.first().cloned());
+            let Some(stuck) = stuck else { continue };
+            let objection = Objection::new(Hold::VgBusy, "command", stuck);
             for mirror in self.mirrors.values().filter(|m| m.vg.uuid == vg && m.unmanaged.is_none()) {
                 holds.entry(mirror.lv.uuid.clone()).or_insert_with(Vec::new).push(objection.clone());
             }

@@ -25,6 +25,8 @@ pub struct KernelView {
     pub iscsid: Option<ProcessObs>,
     /// Whether any LVM command is alive. Looked up only while a dm device is suspended, else `false`.
     pub lvm_running: bool,
+    /// Command lines of LVM commands that an earlier run of the service began and that are still at work.
+    pub left_over: Vec<String>,
     /// dm devices could not be listed: what is not here may still be there.
     pub partial: bool,
     /// What could not be read, one line each, naming file and reason. Logged when it changes.

@@ -303,11 +303,12 @@ impl Situation<'_> {
                 return None;
             }
         }
-        if size != 0 && place.size != size {
-            let mut objection = Objection::new(Hold::IdentityMismatch, "size", place.size);
-            objection.evidence.insert("size-expected", Value::U64(size));
+        if let Err(objection) = witness::same_size(size, place.size) {
             hold(objection);
-            return None;
+            // One that serves reads is kept from it.
+            if !at_once {
+                return None;
+            }
         }
         if let Some(device) = self.blocked_device() {
             hold(Objection::new(Hold::DeviceBlocked, "device", device));

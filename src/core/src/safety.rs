@@ -58,6 +58,9 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
         if let Some(device) = s.blocked_device() {
             return Err(format!("an LVM command would wait for {device}, which is blocked"));
         }
+        if let Some(command) = s.kernel.left_over.first() {
+            return Err(format!("`{command}` of an earlier run is at work"));
+        }
         if !s.reported {
             return Err("the LVM report is older than the last change".into());
         }

@@ -67,20 +67,27 @@ pub fn identity(probe: &LegProbe, expected: Expected<'_>) -> Result<(), Objectio
             }
         }
     }
-    if expected.size != 0 && probe.size != expected.size {
-        let objection = Objection::new(Hold::IdentityMismatch, "size", probe.size);
-        return Err(objection.with("size-expected", expected.size));
-    }
-    Ok(())
+    same_size(expected.size, probe.size)
 }
 
-/// Whether the disk still has the name it had when its leg was healthy.
+/// Whether a device has the size it should have, in bytes; 0 is known of nobody.
+///
+/// # Errors
+/// The objection.
+pub fn same_size(expected: u64, size: u64) -> Result<(), Objection> {
+    if expected == 0 || size == expected {
+        return Ok(());
+    }
+    Err(Objection::new(Hold::IdentityMismatch, "size", size).with("size-expected", expected))
+}
+
+/// Whether the disk still has the name and the size it had when its leg was healthy, as far as they are known.
 ///
 /// # Errors
 /// The objection, when it has another one.
 pub fn same_disk(known: &LegRecord, place: &Place) -> Result<(), Objection> {
     if known.wwid.is_empty() || place.wwid.is_empty() || known.wwid == place.wwid {
-        return Ok(());
+        return if place.size == 0 { Ok(()) } else { same_size(known.size, place.size) };
     }
     let objection = Objection::new(Hold::IdentityMismatch, "wwid", place.wwid.as_str());
     Err(objection.with("wwid-expected", known.wwid.as_str()))

@@ -74,7 +74,7 @@ impl World {
 /// Whether two views agree on all that the LVM report depends on. When that changes, the metadata may have.
 fn same_structure(a: &KernelView, b: &KernelView) -> bool {
     let tables = a.dm.len() == b.dm.len() && a.dm.iter().zip(&b.dm).all(|(a, b)| same_table(a, b));
-    tables && a.pv_links == b.pv_links && disks(a).eq(disks(b))
+    tables && a.pv_links == b.pv_links && disks(a).eq(disks(b)) && a.left_over == b.left_over
 }
 
 /// Disks by target and name; whether a report finds them, and their size.
@@ -112,7 +112,8 @@ impl KernelView {
             && self.dm == other.dm
             && self.pv_links == other.pv_links
             && self.iscsid == other.iscsid
-            && (self.lvm_running, self.partial, &self.gaps) == (other.lvm_running, other.partial, &other.gaps)
+            && (self.lvm_running, &self.left_over) == (other.lvm_running, &other.left_over)
+            && (self.partial, &self.gaps) == (other.partial, &other.gaps)
     }
 
     /// Sectors written so far to the disk of that name; 0 for none.

@@ -6,6 +6,7 @@
 
 use crate::dm::Control;
 use crate::error::{Error, Result};
+use crate::process::LeftOver;
 use crate::{Roots, process, sysfs, text, users};
 use mirrorkeeper_core::ids::{LvmUuid, PvUuid};
 use mirrorkeeper_core::observation::{DmObs, KernelView, PvLink};
@@ -17,12 +18,14 @@ use std::fs;
 pub struct Observer {
     roots: Roots,
     control: Option<Control>,
+    /// Looked for at the first reading, before anything is begun.
+    left_over: Option<LeftOver>,
 }
 
 impl Observer {
     /// An observer of the machine below these roots. Opens nothing yet.
     pub fn new(roots: Roots) -> Self {
-        Self { roots, control: None }
+        Self { roots, control: None, left_over: None }
     }
 
     /// Reads everything once.
@@ -44,7 +47,14 @@ impl Observer {
                 gaps.push(e.to_string());
                 true
             });
-        KernelView { sessions, dm, pv_links, iscsid, lvm_running, partial, gaps }
+        let found = self.left_over.take().map_or_else(|| LeftOver::find(&self.roots), Ok);
+        let mut found = found.unwrap_or_else(|e| {
+            gaps.push(e.to_string());
+            LeftOver::default()
+        });
+        let left_over = found.look(&self.roots);
+        self.left_over = Some(found);
+        KernelView { sessions, dm, pv_links, iscsid, lvm_running, left_over, partial, gaps }
     }
 
     /// Every dm device; `None` when they could not be listed, which is not the same as none.

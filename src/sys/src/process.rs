@@ -55,15 +55,55 @@ pub fn iscsid(roots: &Roots) -> Result<Option<ProcessObs>> {
 /// Whether a process runs an LVM command that changes something. dmeventd's own repairs run inside dmeventd and
 /// cannot be seen.
 pub fn lvm_running(roots: &Roots) -> Result<bool> {
-    Ok(pids(roots)?.into_iter().any(|pid| {
-        let comm = text::read(&roots.proc.join(pid.to_string()).join("comm")).unwrap_or_default();
-        // `lvm` alone says nothing: the verb is its first argument, and without one it is an interactive shell.
-        let at_work = match comm.as_str() {
-            "lvm" => argument(roots, pid).is_none_or(|verb| LVM_VERBS.contains(&verb.as_str())),
-            verb => LVM_VERBS.contains(&verb),
-        };
-        at_work && alive(roots, pid, &comm).is_some()
-    }))
+    Ok(pids(roots)?.into_iter().any(|pid| lvm_at_work(roots, pid).is_some()))
+}
+
+/// A process that runs an LVM command that changes something.
+fn lvm_at_work(roots: &Roots, pid: u32) -> Option<Command> {
+    let comm = text::read(&roots.proc.join(pid.to_string()).join("comm")).ok()?;
+    let arguments = arguments(roots, pid);
+    // `lvm` alone says nothing: the verb is its first argument, and without one it is an interactive shell.
+    let at_work = match comm.as_str() {
+        "lvm" => arguments.get(1).is_none_or(|verb| LVM_VERBS.contains(&verb.as_str())),
+        verb => LVM_VERBS.contains(&verb),
+    };
+    let process = at_work.then(|| alive(roots, pid, &comm)).flatten()?;
+    Some(Command { process, comm, arguments })
+}
+
+/// An LVM command at work.
+#[derive(Debug)]
+struct Command {
+    process: ProcessObs,
+    comm: String,
+    arguments: Vec<String>,
+}
+
+/// LVM commands of an earlier run of the service: a writer is never killed, so it outlives the daemon that began it.
+#[derive(Debug, Default)]
+pub struct LeftOver(Vec<Command>);
+
+impl LeftOver {
+    /// Those in our own control group. To be called before any command of this run.
+    ///
+    /// One that was told to go on in the background only waits for a copy to end, for hours perhaps, and is none.
+    ///
+    /// # Errors
+    /// No list of processes.
+    pub fn find(roots: &Roots) -> Result<Self> {
+        let group = |pid: &str| text::read(&roots.proc.join(pid).join("cgroup")).ok();
+        let own = group("self");
+        let ours = |pid: &u32| own.is_some() && group(&pid.to_string()) == own;
+        let found = pids(roots)?.into_iter().filter(ours).filter_map(|pid| lvm_at_work(roots, pid));
+        let waits = |command: &Command| command.arguments.iter().any(|word| word == "-b");
+        Ok(Self(found.filter(|command| !waits(command)).collect()))
+    }
+
+    /// The command lines of those that are not at their end.
+    pub fn look(&mut self, roots: &Roots) -> Vec<String> {
+        self.0.retain(|c| alive(roots, c.process.pid, &c.comm) == Some(c.process));
+        self.0.iter().map(|c| c.arguments.join(" ")).collect()
+    }
 }
 
 fn pids(roots: &Roots) -> Result<Vec<u32>> {
@@ -88,10 +128,10 @@ fn stat_fields(stat: &str) -> Option<(&str, &str, u64)> {
     Some((name, state, fields.nth(18)?.parse().ok()?))
 }
 
-fn argument(roots: &Roots, pid: u32) -> Option<String> {
-    let line = fs::read(roots.proc.join(pid.to_string()).join("cmdline")).ok()?;
-    let word = line.split(|b| *b == 0).nth(1).filter(|w| !w.is_empty())?;
-    Some(String::from_utf8_lossy(word).into_owned())
+fn arguments(roots: &Roots, pid: u32) -> Vec<String> {
+    let line = fs::read(roots.proc.join(pid.to_string()).join("cmdline")).unwrap_or_default();
+    let words = line.split(|b| *b == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -136,6 +176,28 @@ mod tests {
         let dir = TempDir::new();
         process(&dir, 10, "iscsid", "Z", 500, "");
         assert_eq!(iscsid(&Roots::under(dir.path())).unwrap(), None);
+    }
+
+    #[test]
+    fn a_command_of_an_earlier_run_is_seen_until_its_end() {
+        let dir = TempDir::new();
+        let roots = Roots::under(dir.path());
+        let (own, other) = ("0::/system.slice/mirrorkeeper.service\n", "0::/user.slice\n");
+        dir.write("proc/self/cgroup", own);
+        for (pid, group, verb) in [
+            (10, own, "lvconvert\0-y"),
+            (11, other, "lvconvert\0-y"),
+            (12, own, "lvconvert\0-b"),
+            (13, own, "fullreport"),
+        ] {
+            process(&dir, pid, "lvm", "S", 7, &format!("lvm\0{verb}\0vg0/r1\0"));
+            dir.write(&format!("proc/{pid}/cgroup"), group);
+        }
+        let mut left = LeftOver::find(&roots).unwrap();
+        assert_eq!(left.look(&roots), ["lvm lvconvert -y vg0/r1"]);
+        // Its number is another one's now.
+        process(&dir, 10, "lvm", "S", 8, "lvm\0lvconvert\0-y\0");
+        assert!(left.look(&roots).is_empty());
     }
 
     #[test]

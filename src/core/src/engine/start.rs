@@ -40,6 +40,8 @@ impl Engine {
                     self.saved.error.as_ref().map(|why| Objection::new(Hold::LedgerUnwritable, "reason", why.as_str()))
                 }
                 Ok(()) if self.outdated => None,
+                // What it may still do nobody knows.
+                Ok(()) if op.writes_vg().is_some() && !self.world.kernel.left_over.is_empty() => None,
                 Ok(()) => {
                     let (op, why) = self.look_first(now, &op, &why);
                     match self.situation(now, |s| safety::check(&op, s)) {

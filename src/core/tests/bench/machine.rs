@@ -140,6 +140,8 @@ pub struct Machine {
     pub sessions: [Option<Session>; 2],
     /// replacement_timeout in the node records.
     pub records: [Option<i32>; 2],
+    /// LVM commands of an earlier run.
+    pub left_over: Vec<String>,
     /// The daemon of open-iscsi, and since when.
     pub iscsid: (Option<ProcessObs>, u64),
     /// dmeventd does its work.
@@ -187,6 +189,7 @@ impl Machine {
             servers: [server.clone(), server],
             sessions: [None, None],
             records: [Some(120), Some(120)],
+            left_over: Vec::new(),
             iscsid: (Some(ProcessObs { pid: 500, start: 1 }), 0),
             dmeventd: true,
             seqno: 5,

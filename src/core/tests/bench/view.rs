@@ -61,6 +61,7 @@ impl Machine {
             pv_links: links.collect(),
             iscsid: self.iscsid.0,
             lvm_running: suspended && lvm_running,
+            left_over: self.left_over.clone(),
             partial: false,
             gaps: Vec::new(),
         }

@@ -186,12 +186,14 @@ fn tmo(seconds: Option<u32>) -> Op {
 }
 
 #[test]
-fn no_lvm_command_while_a_device_is_blocked() {
+fn no_lvm_command_while_a_device_is_blocked_or_another_one_is_at_work() {
+    let busy = Stand::new().dead(B).with(|s| s.machine.left_over = vec!["lvm lvconvert".into()]);
     let stand = Stand::new().dead(B);
     stand.allows(&quarantine(B));
     let blocked = stand.with(|s| s.machine.session(A).disk_state = ScsiState::Blocked);
     for op in [quarantine(B), release(B, vec![]), repair(), rebuild(B), restore(), readd(B), drop_leg(B)] {
         blocked.refuses(&op, "blocked");
+        busy.refuses(&op, "earlier run");
     }
 }
 

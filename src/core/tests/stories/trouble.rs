@@ -40,6 +40,19 @@ fn a_command_beyond_its_deadline_keeps_its_vg_and_says_so() {
 }
 
 #[test]
+fn a_command_that_outlives_the_daemon_is_waited_for() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    lost_and_back(&mut bench);
+    bench.machine.left_over = vec!["lvm lvconvert -y -m 0 vg0/testlv".into()];
+    bench.restart_daemon();
+    bench.run_for(300);
+    assert_eq!(bench.mirror("r1").hold, Some(Hold::VgBusy), "{}", bench.story());
+    assert!(bench.writes().is_empty(), "{}", bench.story());
+    bench.machine.left_over.clear();
+    bench.run_until_redundant(120);
+}
+
+#[test]
 fn a_ledger_that_cannot_be_written_stops_every_write_to_storage() {
     let mut bench = Bench::settled(&["r1"], &[]);
     bench.ledger_ok = false;

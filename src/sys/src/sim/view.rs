@@ -73,9 +73,16 @@ impl World {
             pv_links,
             iscsid: self.iscsid,
             lvm_running: suspended && self.daemon.jobs.iter().any(|job| job.op.writes_vg().is_some()),
+            left_over: self.left_over(),
             partial: false,
             gaps: Vec::new(),
         }
+    }
+
+    fn left_over(&self) -> Vec<String> {
+        let earlier = self.daemon.jobs.iter().filter(|job| job.run != self.daemon.run);
+        let writers = earlier.filter(|job| job.op.writes_vg().is_some());
+        writers.map(|job| job.op.command_line()).collect()
     }
 
     fn session_obs(&self, server: usize, s: &Session) -> SessionObs {
