@@ -308,7 +308,8 @@ impl Engine {
             broken,
             watched: &self.watch.whole,
             steady: &self.watch.steady,
-            reported: self.world.reported,
+            // What a command of an earlier run takes out was not taken out by a person.
+            reported: self.world.reported && self.world.kernel.left_over.is_empty(),
             vgs: &self.world.vgs,
             events: &self.watch.events,
             settings: &self.settings,

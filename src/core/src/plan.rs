@@ -273,10 +273,7 @@ impl Situation<'_> {
         };
         let kept_out = mirrors.iter().filter_map(|m| self.record(m)?.legs.get(&leg.pv)).any(|known| known.kept_out);
         if place.offline && !kept_out && !maintenance::leaving(self, &leg.pv) {
-            let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
-            let mut objection = Objection::new(Hold::NeedsOperator, "reason", why);
-            objection.evidence.insert("disk", place.disk.as_str().into());
-            hold(objection);
+            hold(fails_its_io(place));
         }
         // A disk that is about to go has no size any more.
         if !place.up || place.size == 0 {
@@ -399,6 +396,13 @@ impl KernelView {
         };
         self.sessions.iter().find_map(|s| s.disks.iter().find(|d| of(s, d))).map(|d| d.name.as_str())
     }
+}
+
+/// Somebody made a disk fail its I/O.
+fn fails_its_io(place: &Place) -> Objection {
+    let why = "set offline by hand, by error handling, or because it was not what it should be; decide, then write \
+               `running` to its device/state";
+    Objection::new(Hold::NeedsOperator, "reason", why).with("disk", place.disk.as_str())
 }
 
 /// For each PV the LVs whose superblocks on it are read, in order.

@@ -121,7 +121,10 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     let needs: Vec<Need> = cases.iter().map(|c| need(s, c)).collect();
     let next = *needs.iter().min()?;
     let chosen: Vec<&Case<'_>> = cases.iter().zip(&needs).filter(|(_, n)| **n == next).map(|(c, _)| c).collect();
-    if next == Need::Patience {
+    // Of another size than it was it is kept from reads, and no more.
+    let resized = witness::same_size(first.known.size, place.size).err();
+    if next == Need::Patience || resized.is_some() && next != Need::Quarantine {
+        plan.held.extend(resized.map(|objection| (first.leg.pv.clone(), objection)));
         return None;
     }
     if let Some((case, objection)) = cases.iter().find_map(|c| Some((c, would_revive(c, next)?))) {
@@ -343,9 +346,9 @@ fn has_other_good(case: &Case<'_>) -> bool {
     })
 }
 
-/// Whether what stands behind a leg is the leg.
+/// Whether what stands behind a leg is the leg, whatever its size.
 fn genuine(mirror: &Mirror, leg: &Leg, known: Option<&LegRecord>, probe: &ProbeRun) -> Result<(), Objection> {
-    probe.identity(mirror, leg, known.map_or(0, |known| known.size))?;
+    probe.identity(mirror, leg, 0)?;
     known.zip(leg.place.as_ref()).map_or(Ok(()), |(known, place)| witness::same_disk(known, place))
 }
 

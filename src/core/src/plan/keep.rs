@@ -34,8 +34,7 @@ pub(super) fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
         }
         let offline = mirror.legs.iter().filter(|leg| !maintenance::leaving(s, &leg.pv));
         if let Some(place) = offline.filter_map(|leg| leg.place.as_ref()).find(|place| place.offline) {
-            let why = "set offline by hand or by error handling; decide, then write `running` to its device/state";
-            plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("disk", place.disk.as_str()));
+            plan.hold(mirror, super::fails_its_io(place));
         } else if let Some(leg) = mirror.legs.iter().find(waited_for) {
             let why = "no disk of any session holds this leg: is its LUN there, and does udev know its PV?";
             plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why).with("leg", leg.pv.as_str()));

@@ -72,6 +72,27 @@ fn another_size_is_an_identity_mismatch() {
 }
 
 #[test]
+fn a_leg_in_use_on_a_lun_of_another_size_is_kept_from_reads() {
+    let cases = [("r1", "quarantine", Hold::IdentityMismatch), ("testlv", "set-offline", Hold::NeedsOperator)];
+    for (lv, code, hold) in cases {
+        let raids: &[&str] = if lv == "r1" { &["r1"] } else { &[] };
+        let mirrors: &[&str] = if lv == "r1" { &[] } else { &["testlv"] };
+        let mut bench = Bench::settled(raids, mirrors);
+        // Back before the leg is given up.
+        bench.machine.down(B, true);
+        bench.machine.servers[B].size = LUN * 2;
+        bench.forget();
+        bench.machine.back(B);
+        bench.run_until(60, code, |b| !b.times(code).is_empty());
+        bench.run_for(300);
+        assert_eq!(bench.times(code).len(), 1, "{}", bench.story());
+        let all = ["quarantine", "set-offline", "drop-leg", "check", "release"];
+        assert_eq!(all.iter().map(|code| bench.times(code).len()).sum::<usize>(), 1, "{}", bench.story());
+        assert_eq!(bench.mirror(lv).hold, Some(hold), "{}", bench.story());
+    }
+}
+
+#[test]
 fn a_held_volume_holds_the_others_on_its_pv() {
     let mut bench = back_changed(&["r1", "r2"], &[], |m| {
         (m.raids[0].legs[B].events, m.raids[0].legs[B].failed) = (32, 1);
