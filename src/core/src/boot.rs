@@ -104,8 +104,7 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
 
 /// All legs to activate on are called missing by the newest metadata: somebody else wrote it, and went on without them.
 fn disowned(chosen: &[&PvUuid], probe: &ProbeRun) -> Option<Objection> {
-    let texts = probe.texts();
-    let newest = texts.values().max_by_key(|text| text.seqno)?;
+    let newest = probe.newest()?;
     let first = chosen.first().filter(|_| chosen.iter().all(|pv| newest.missing.contains(*pv)))?;
     let why = "the newest metadata calls missing what was in sync at the end";
     Some(Objection::new(Hold::SplitBrain, "reason", why).with("leg", first.as_str()).with("vg-seqno", newest.seqno))

@@ -10,7 +10,7 @@ use crate::op::LogKind;
 use crate::time::Wall;
 use crate::wishes::Wishes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the format. A file of another version is not read: unknown history means hold.
 pub const VERSION: u32 = 2;
@@ -40,7 +40,13 @@ pub struct Ledger {
     /// What people asked for, until they take it back.
     #[serde(default)]
     pub wishes: Wishes,
+    /// Node names that this machine went by, which LVM wrote into the metadata.
+    #[serde(default)]
+    pub hosts: BTreeSet<Name>,
 }
+
+/// More names than anybody gives a machine. Where every boot brings another one they tell nothing.
+const MOST_HOSTS: usize = 32;
 
 impl Ledger {
     /// A ledger that knows nothing.
@@ -54,7 +60,25 @@ impl Ledger {
             mirrors: BTreeMap::new(),
             targets: BTreeMap::new(),
             wishes: Wishes::default(),
+            hosts: BTreeSet::new(),
         }
+    }
+
+    /// Notes what this machine is called.
+    pub fn called(&mut self, node: &Name) {
+        if !node.is_empty() && !self.hosts.contains(node) {
+            if self.hosts.len() >= MOST_HOSTS {
+                self.hosts.clear();
+            }
+            self.hosts.insert(node.clone());
+        }
+    }
+
+    /// Whether a text was written by another machine, as far as its name tells. An initial RAM disk has no name yet, and one
+    /// that nobody chose is every machine's.
+    pub fn foreign(&self, host: &str) -> bool {
+        let nobody = matches!(host, "" | "(none)" | "localhost" | "localhost.localdomain");
+        !nobody && !self.hosts.is_empty() && !self.hosts.contains(host)
     }
 }
 

@@ -181,8 +181,7 @@ fn verdict(
         return Ok(());
     }
     if loss.diverged {
-        let why = "its metadata told another history when it was read";
-        return Err(Objection::new(Hold::SplitBrain, "reason", why).with("leg", leg.pv.as_str()));
+        return Err(s.other_history(probe).with("leg", leg.pv.as_str()));
     }
     let alive = mirror.legs.iter().filter(|l| l.pv != leg.pv && l.health == Some(LegHealth::InSync));
     let others: Vec<&PvUuid> = alive.map(|leg| &leg.pv).collect();

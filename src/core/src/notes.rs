@@ -6,7 +6,7 @@
 use crate::continuity;
 use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::ledger::{Cause, Connection, Continuity, Healthy, Kind, Ledger, Loss, MirrorRecord, Stage, Trust, VgRecord};
-use crate::observation::{LegHealth, ProbedSuperblock, Registration};
+use crate::observation::{LegHealth, ProbedSuperblock, Registration, VgText};
 use crate::plan::ProbeRun;
 use crate::session::Targets;
 use crate::time::Wall;
@@ -59,10 +59,14 @@ pub struct Reading<'a> {
 pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec<(LvUuid, PvUuid)> {
     let mut rolled_back = Vec::new();
     let vg = ledger.vgs.get(reading.vg).cloned();
+    let foreign = reading.run.newest().filter(|text| ledger.foreign(&text.host));
     for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
         let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
         note_elsewhere(record, mirror, reading);
         note_apart(record, mirror, reading);
+        if let Some(text) = foreign {
+            note_other_hand(record, mirror, text, reading);
+        }
         for (pv, cause) in find_outdated(record, mirror, reading, vg.as_ref()) {
             let Some(known) = record.legs.get_mut(&pv) else { continue };
             trust::accuse(known, cause, None, None, reading.at);
@@ -225,6 +229,23 @@ fn note_apart(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) 
             if let Trust::Suspect { loss, .. } = &mut known.trust {
                 loss.diverged = true;
             }
+        }
+    }
+}
+
+/// Legs that are not in use, and not as new as what another machine wrote: it went on without them, and may not have had all
+/// that is on them. What is in use is not measured by what is not.
+fn note_other_hand(record: &mut MirrorRecord, mirror: &Mirror, newest: &VgText, reading: Reading<'_>) {
+    let texts = reading.run.texts();
+    let idle = |leg: &&Leg| leg.up() && leg.health != Some(LegHealth::InSync);
+    for leg in mirror.legs.iter().filter(idle).filter(|_| record.kept.is_none()) {
+        let older = texts.get(&leg.pv).is_some_and(|own| own.seqno < newest.seqno);
+        let Some(known) = record.legs.get_mut(&leg.pv).filter(|_| older) else { continue };
+        if known.trust == Trust::Trusted {
+            trust::accuse(known, Cause::Lost, None, None, reading.at);
+        }
+        if let Trust::Suspect { loss, .. } = &mut known.trust {
+            loss.diverged = true;
         }
     }
 }

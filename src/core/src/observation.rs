@@ -27,6 +27,8 @@ pub struct KernelView {
     pub lvm_running: bool,
     /// Command lines of LVM commands that an earlier run of the service began and that are still at work.
     pub left_over: Vec<String>,
+    /// Our own node name, which LVM writes into what it writes; empty when unreadable.
+    pub node: Name,
     /// dm devices could not be listed: what is not here may still be there.
     pub partial: bool,
     /// What could not be read, one line each, naming file and reason. Logged when it changes.

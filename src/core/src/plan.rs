@@ -4,17 +4,16 @@
 //! Several steps may be proposed; one command a VG is started. Everything that is wrong and yet left alone comes out as a hold with its evidence.
 
 mod keep;
+mod run;
 
 pub use keep::forget;
+pub use run::ProbeRun;
 
 use crate::fence::Answers;
 use crate::ids::{DevNo, LvUuid, PvUuid, VgUuid};
-use crate::ledger::{Connection, Kind, Ledger, MirrorRecord, Trust};
+use crate::ledger::{Kind, Ledger, MirrorRecord, Trust};
 use crate::notes::Looks;
-use crate::observation::{
-    DmObs, KernelView, LegHealth, LegProbe, LvObs, ProbedIdentity, ProbedSuperblock, Registration, ScsiState,
-    SessionState, VgObs, VgText,
-};
+use crate::observation::{DmObs, KernelView, LegHealth, LvObs, ScsiState, SessionState, VgObs};
 use crate::op::{Op, ProbeTarget, VgRef};
 use crate::roles::Ground;
 use crate::scrub::By;
@@ -25,34 +24,14 @@ use crate::snapshot::{Details, Value};
 use crate::stamp::{self, Stamps};
 use crate::time::{Mono, Now};
 use crate::topology::{Leg, Mirror, Place};
-use crate::witness::Texts;
-use crate::witness::{self, Expected, Objection, Superblocks};
+use crate::witness::{self, Objection};
 use crate::words::Hold;
 use crate::{boot, cancel, maintenance, mirror, pause, raid1, resolve, scrub};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// Holds that a choice between legs ends.
 pub const RESOLVABLE: [Hold; 4] = [Hold::SplitBrain, Hold::StaleLeg, Hold::RolledBackLeg, Hold::NoHistory];
-
-/// How long a probe's answer may justify a command: it is asked for just before.
-const PROBE_VALID: Duration = Duration::from_secs(10);
-
-/// A probe's answers.
-#[derive(Debug, Clone)]
-pub struct ProbeRun {
-    /// When it began.
-    pub at: Mono,
-    /// Which LV each superblock of a PV belongs to, in the order read.
-    pub order: BTreeMap<PvUuid, Vec<LvUuid>>,
-    /// What it was asked, and what things were like then.
-    pub event_nrs: BTreeMap<LvUuid, Option<u32>>,
-    /// Connections of the legs when it began: what was read under another one is about another time.
-    pub connections: BTreeMap<PvUuid, Option<Connection>>,
-    /// What was read.
-    pub legs: BTreeMap<PvUuid, LegProbe>,
-}
 
 /// A scrub that the kernel is working on for us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -370,6 +349,16 @@ impl Situation<'_> {
         Ok((op, format!("PV {pv} is back and still flagged missing")))
     }
 
+    /// The metadata of a leg told another history; if another machine wrote the newest, which one.
+    pub fn other_history(&self, probe: &ProbeRun) -> Objection {
+        let why = "its metadata told another history when it was read";
+        let objection = Objection::new(Hold::SplitBrain, "reason", why);
+        match probe.newest().filter(|text| self.ledger.foreign(&text.host)) {
+            Some(text) => objection.with("written-by", text.host.as_str()),
+            None => objection,
+        }
+    }
+
     /// Another PV of the VG that is missing: LVM refuses most commands then (`facts/lvm.md` 3).
     pub fn vg_complete(&self, vg: &VgUuid) -> Result<(), Objection> {
         let missing = self.vgs.get(vg).and_then(|vg| vg.pvs.iter().find(|pv| pv.missing));
@@ -417,67 +406,6 @@ pub fn probe_order(mirrors: &BTreeMap<LvUuid, Mirror>, vg: &VgUuid) -> BTreeMap<
         }
     }
     order
-}
-
-impl ProbeRun {
-    /// When it justifies no command any more.
-    pub fn expires(&self) -> Mono {
-        self.at.after(PROBE_VALID)
-    }
-
-    /// The answer of a probe that gave none.
-    pub fn failed(asked: Self, why: &str) -> Self {
-        let nothing = |lvs: &Vec<LvUuid>| LegProbe {
-            identity: ProbedIdentity::Unreadable(why.to_owned()),
-            size: 0,
-            superblocks: lvs.iter().map(|_| ProbedSuperblock::Unreadable(why.to_owned())).collect(),
-            registration: Registration::Unknown(why.to_owned()),
-        };
-        let legs = asked.order.iter().map(|(pv, lvs)| (pv.clone(), nothing(lvs))).collect();
-        Self { legs, ..asked }
-    }
-
-    /// Whether the device found for a leg is the leg.
-    ///
-    /// # Errors
-    /// The objection.
-    pub fn identity(&self, mirror: &Mirror, leg: &Leg, size: u64) -> Result<(), Objection> {
-        let Some(probe) = self.legs.get(&leg.pv) else {
-            return Err(Objection::new(Hold::Unreadable, "probe", "device was not read"));
-        };
-        // Sizes are noted of disks; a partition is its own business.
-        let whole = leg.place.as_ref().is_some_and(|p| p.disk == p.name);
-        let size = if whole { size } else { 0 };
-        witness::identity(probe, Expected { pv: &leg.pv, vg: &mirror.vg.uuid, size })
-    }
-
-    /// The VG metadata on each device.
-    pub fn texts(&self) -> Texts<'_> {
-        self.legs.iter().filter_map(|(pv, probe)| Some((pv, text_of(probe)?))).collect()
-    }
-
-    /// The VG metadata on one device.
-    pub fn text(&self, pv: &PvUuid) -> Option<&VgText> {
-        text_of(self.legs.get(pv)?)
-    }
-
-    /// The superblocks of one LV by leg position.
-    pub fn superblocks(&self, mirror: &Mirror) -> Superblocks {
-        mirror.legs.iter().filter_map(|leg| Some((leg.index?, self.superblock(mirror, leg)?.clone()))).collect()
-    }
-
-    /// The superblock of one leg.
-    pub fn superblock(&self, mirror: &Mirror, leg: &Leg) -> Option<&ProbedSuperblock> {
-        let position = self.order.get(&leg.pv)?.iter().position(|lv| *lv == mirror.lv.uuid)?;
-        self.legs.get(&leg.pv)?.superblocks.get(position)
-    }
-}
-
-fn text_of(probe: &LegProbe) -> Option<&VgText> {
-    match &probe.identity {
-        ProbedIdentity::Pv { metadata, .. } => metadata.as_ref(),
-        _ => None,
-    }
 }
 
 /// The gravest of several objections, the others named under `also`.

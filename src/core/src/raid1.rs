@@ -366,8 +366,7 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
         genuine(case.mirror, leg, case.record.legs.get(&leg.pv), probe)?;
     }
     if loss.diverged {
-        let why = "its metadata told another history when it was read";
-        return Err(Objection::new(Hold::SplitBrain, "reason", why).with("stale-since", since.0));
+        return Err(s.other_history(probe).with("stale-since", since.0));
     }
     let vg = s.ledger.vgs.get(&case.mirror.vg.uuid);
     let others: Vec<&PvUuid> = survivors.iter().map(|leg| &leg.pv).collect();

@@ -274,7 +274,7 @@ mod tests {
 
     fn text(vg: &VgUuid, seqno: u64, missing: &[PvUuid], stamps: &[u64]) -> VgText {
         let (missing, stamps) = (missing.iter().cloned().collect(), stamps.iter().copied().collect());
-        VgText { vg: vg.clone(), seqno, missing, stamps }
+        VgText { vg: vg.clone(), seqno, missing, stamps, host: "client".into() }
     }
 
     fn superblock(position: u32, events: u64, failed_devices: u64) -> ProbedSuperblock {

@@ -113,7 +113,7 @@ impl KernelView {
             && self.pv_links == other.pv_links
             && self.iscsid == other.iscsid
             && (self.lvm_running, &self.left_over) == (other.lvm_running, &other.left_over)
-            && (self.partial, &self.gaps) == (other.partial, &other.gaps)
+            && (self.partial, &self.gaps, &self.node) == (other.partial, &other.gaps, &other.node)
     }
 
     /// Sectors written so far to the disk of that name; 0 for none.

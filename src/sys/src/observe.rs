@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::process::LeftOver;
 use crate::{Roots, process, sysfs, text, users};
 use mirrorkeeper_core::ids::{LvmUuid, PvUuid};
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::{DmObs, KernelView, PvLink};
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,8 +54,12 @@ impl Observer {
             LeftOver::default()
         });
         let left_over = found.look(&self.roots);
+        let node = text::read(&self.roots.proc.join("sys/kernel/hostname")).map(Name::from).unwrap_or_else(|e| {
+            gaps.push(e.to_string());
+            Name::default()
+        });
         self.left_over = Some(found);
-        KernelView { sessions, dm, pv_links, iscsid, lvm_running, left_over, partial, gaps }
+        KernelView { sessions, dm, pv_links, iscsid, lvm_running, left_over, node, partial, gaps }
     }
 
     /// Every dm device; `None` when they could not be listed, which is not the same as none.
@@ -118,8 +123,9 @@ mod tests {
     #[test]
     fn an_empty_machine_is_idle_and_has_no_gaps() {
         let dir = TempDir::new();
-        dir.write("proc/self/comm", "x");
-        assert_eq!(Observer::new(Roots::under(dir.path())).kernel(), KernelView::default());
+        dir.write("proc/sys/kernel/hostname", "client\n");
+        let idle = KernelView { node: "client".into(), ..KernelView::default() };
+        assert_eq!(Observer::new(Roots::under(dir.path())).kernel(), idle);
     }
 
     #[test]

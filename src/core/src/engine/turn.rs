@@ -126,6 +126,7 @@ impl Engine {
             // Half a picture would look like absence.
             Input::Kernel(kernel) if kernel.partial => {}
             Input::Kernel(kernel) => {
+                self.ledger.called(&kernel.node);
                 self.world.see_kernel(*kernel);
                 self.outdated = false;
                 broken = self.targets.observe(&self.world.kernel, &mut self.ledger, &self.settings, now);

@@ -2,6 +2,7 @@
 //! a child process to the daemon, so all of it can be written and read.
 
 use crate::ids::{PvUuid, VgUuid};
+use crate::name::Name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -48,6 +49,9 @@ pub struct VgText {
     pub missing: BTreeSet<PvUuid>,
     /// Numbers of our stamps among its tags.
     pub stamps: BTreeSet<u64>,
+    /// Node name of the machine that wrote it; empty when it does not tell.
+    #[serde(default)]
+    pub host: Name,
 }
 
 /// Keys registered with a disk's target (SPC persistent reservations).

@@ -62,6 +62,8 @@ pub struct Server {
     pub content: Content,
     /// The LUN was deleted under the live session: I/O fails, and nothing says so (`facts/lab.md` 13).
     pub lun_gone: bool,
+    /// Another machine wrote the metadata on it, with this sequence number.
+    pub written_elsewhere: Option<u64>,
     /// Exit code of a first login.
     pub login_code: i32,
 }
@@ -140,6 +142,8 @@ pub struct Machine {
     pub sessions: [Option<Session>; 2],
     /// replacement_timeout in the node records.
     pub records: [Option<i32>; 2],
+    /// What it is called.
+    pub node: &'static str,
     /// LVM commands of an earlier run.
     pub left_over: Vec<String>,
     /// The daemon of open-iscsi, and since when.
@@ -180,6 +184,7 @@ impl Machine {
             wanted: false,
             size: LUN,
             content: Content::Own,
+            written_elsewhere: None,
             lun_gone: false,
             login_code: 0,
         };
@@ -189,6 +194,7 @@ impl Machine {
             servers: [server.clone(), server],
             sessions: [None, None],
             records: [Some(120), Some(120)],
+            node: "client",
             left_over: Vec::new(),
             iscsid: (Some(ProcessObs { pid: 500, start: 1 }), 0),
             dmeventd: true,

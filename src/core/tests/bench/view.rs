@@ -62,6 +62,7 @@ impl Machine {
             iscsid: self.iscsid.0,
             lvm_running: suspended && lvm_running,
             left_over: self.left_over.clone(),
+            node: self.node.into(),
             partial: false,
             gaps: Vec::new(),
         }
@@ -130,7 +131,12 @@ impl Machine {
         };
         let host = &self.servers[server];
         let pv = Self::pv(server);
-        let text = |vg| Some(VgText { vg, seqno: self.seqno, missing: BTreeSet::new(), stamps: BTreeSet::new() });
+        let text = |vg| {
+            let (missing, stamps) = (BTreeSet::new(), BTreeSet::new());
+            let elsewhere = host.written_elsewhere.map(|seqno| (seqno, "other"));
+            let (seqno, node) = elsewhere.unwrap_or((self.seqno, "client"));
+            Some(VgText { vg, seqno, missing, stamps, host: node.into() })
+        };
         let identity = match host.content {
             Content::Own => ProbedIdentity::Pv { pv, metadata: text(Self::vg()) },
             Content::OtherPv => ProbedIdentity::Pv { pv: uuid("pvx"), metadata: text(uuid("vgx")) },

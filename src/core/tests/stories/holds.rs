@@ -1,7 +1,7 @@
 //! When in doubt: the right hold, and no command.
 
 use crate::bench::Bench;
-use crate::bench::machine::{B, Content, LUN, Machine, uuid};
+use crate::bench::machine::{A, B, Content, LUN, Machine, uuid};
 use mirrorkeeper_core::input::{Command, Refusal, Reply};
 use mirrorkeeper_core::observation::VgObs;
 use mirrorkeeper_core::words::{Hold, LegState, UnmanagedReason};
@@ -52,6 +52,18 @@ fn an_accused_survivor_is_stale() {
 #[test]
 fn nobody_accusing_anybody_is_no_history() {
     held(Hold::NoHistory, LegState::Stale, |m| m.raids[0].legs[0].failed = 0);
+}
+
+#[test]
+fn metadata_of_another_machine_on_the_survivor_is_a_split_brain() {
+    held(Hold::SplitBrain, LegState::Stale, |m| m.servers[A].written_elsewhere = Some(m.seqno + 2));
+}
+
+#[test]
+fn metadata_written_under_an_earlier_name_is_our_own() {
+    let mut bench = back_changed(&["r1"], &[], |_| {});
+    bench.machine.node = "renamed";
+    bench.run_until_redundant(120);
 }
 
 #[test]

@@ -27,7 +27,8 @@ impl Default for Image {
     fn default() -> Self {
         let text = format!(
             "vg0 {{\nid = \"{VG}\"\nseqno = 8\nformat = \"lvm2\"\n\
-             tags = [\"mirrorkeeper.epoch.4\"]\nphysical_volumes {{\npv0 {{\nid = \"{PV}\"\n}}\n}}\n}}\n"
+             tags = [\"mirrorkeeper.epoch.4\"]\nphysical_volumes {{\npv0 {{\nid = \"{PV}\"\n}}\n}}\n}}\n\
+             creation_host = \"node\"\t# Linux node\n"
         );
         Self {
             pv: LvmUuid::parse(PV).unwrap(),

@@ -6,7 +6,13 @@ use mirrorkeeper_core::observation::VgText;
 use proptest::prelude::*;
 
 fn pv(image: &Image, seqno: Option<u64>) -> ProbedIdentity {
-    let text = |seqno| VgText { vg: LvmUuid::parse(VG).unwrap(), seqno, missing: [].into(), stamps: [4].into() };
+    let text = |seqno| VgText {
+        vg: LvmUuid::parse(VG).unwrap(),
+        seqno,
+        missing: [].into(),
+        stamps: [4].into(),
+        host: "node".into(),
+    };
     ProbedIdentity::Pv { pv: image.pv.clone(), metadata: seqno.map(text) }
 }
 
@@ -42,7 +48,7 @@ fn a_pv_made_by_lvm_reads_in_full() {
     let (identity, superblocks) = inspect(&mut Memory(device), &[0]);
     let uuid = |text| LvmUuid::parse(text).unwrap();
     let (pv, vg) = (uuid("IDQikJ-rfnd-qumr-wSOw-t9he-mcgd-RfDmQH"), uuid("Kwd3Xs-RQFf-Arhc-5lai-RQdw-mEp9-D0iNA2"));
-    let text = VgText { vg, seqno: 32, missing: [].into(), stamps: [31].into() };
+    let text = VgText { vg, seqno: 32, missing: [].into(), stamps: [31].into(), host: "example".into() };
     assert_eq!(identity, ProbedIdentity::Pv { pv, metadata: Some(text) });
     assert!(matches!(&superblocks[..], [ProbedSuperblock::Found(s)] if s.position == 0), "{superblocks:?}");
 }

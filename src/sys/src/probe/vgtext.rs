@@ -1,10 +1,11 @@
-//! What the metadata text of a VG says: which VG, how new, whom it misses, and our stamps.
+//! What the metadata text of a VG says: which VG, how new, whom it misses, our stamps, and which machine wrote it.
 //!
 //! Only the VG's own keys count, and those of its PVs: an LV may be called `flags`, and tags of PVs and LVs are not the
 //! VG's. A text that leaves anything of this open is refused as a whole. Written by lvm2 `lib/format_text/export.c`.
 
 use crate::lvm::config::{Item, Items};
 use mirrorkeeper_core::ids::{LvmUuid, PvUuid, VgUuid};
+use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::VgText;
 use mirrorkeeper_core::op::stamp_of;
 use std::borrow::Cow;
@@ -23,7 +24,8 @@ pub fn read(text: &str) -> Result<VgText, String> {
     let mut reading = Reading::default();
     // Sections open, outermost first. Those inside neither the VG nor its PVs are counted and not looked at.
     let (mut depth, mut in_pvs) = (0_usize, false);
-    for item in Items::new(text) {
+    let mut items = Items::new(text);
+    while let Some(item) = items.next() {
         match (item?, depth) {
             (Item::Open(name), 1) => {
                 in_pvs = name == PVS;
@@ -37,7 +39,7 @@ pub fn read(text: &str) -> Result<VgText, String> {
                 }
             }
             (Item::Close, 0) => return Err("a section is closed that was not opened".to_owned()),
-            (Item::Close, 1) => return reading.end(),
+            (Item::Close, 1) => return reading.end(writer(items)),
             (Item::Close, _) => {
                 depth -= 1;
                 if depth == 2 && in_pvs {
@@ -50,6 +52,24 @@ pub fn read(text: &str) -> Result<VgText, String> {
         }
     }
     Err("the text ends before its VG does".to_owned())
+}
+
+/// The machine that wrote a text, which stands behind its VG. It decides nothing that the rest does not, so a text that is
+/// not well formed there is taken for one that does not tell.
+fn writer(items: Items<'_>) -> Name {
+    let mut depth = 0_usize;
+    for item in items {
+        match (item, depth) {
+            (Err(_), _) => break,
+            (Ok(Item::Open(_)), _) => depth += 1,
+            (Ok(Item::Close), _) => depth = depth.saturating_sub(1),
+            (Ok(Item::Set(key, values)), 0) if key == "creation_host" => {
+                return single(&values).map(Name::from).unwrap_or_default();
+            }
+            (Ok(Item::Set(..)), _) => {}
+        }
+    }
+    Name::default()
 }
 
 /// What was read so far.
@@ -92,7 +112,7 @@ impl Reading {
         Ok(())
     }
 
-    fn end(self) -> Result<VgText, String> {
+    fn end(self, host: Name) -> Result<VgText, String> {
         if !self.pvs_seen {
             return Err("the VG names no PVs".to_owned());
         }
@@ -102,6 +122,7 @@ impl Reading {
             missing: self.missing,
             // A VG without tags has no such line.
             stamps: self.tags.unwrap_or_default(),
+            host,
         })
     }
 }

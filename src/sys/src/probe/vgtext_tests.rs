@@ -18,9 +18,10 @@ fn uuids(texts: &[&str]) -> BTreeSet<LvmUuid> {
 fn the_pv_that_stayed_accuses_the_one_that_was_away() {
     let vg = id("wijaOH-uy73-Urvp-WKWW-YQvU-2BP1-jPzVLT");
     let away = uuids(&["TqNobh-dvXw-nx7n-Z5SL-odSR-BQ53-eAQARh"]);
-    let stayed = VgText { vg: vg.clone(), seqno: 12, missing: away, stamps: [7, 8, 13].into() };
+    let host = Name::from("example");
+    let stayed = VgText { vg: vg.clone(), seqno: 12, missing: away, stamps: [7, 8, 13].into(), host: host.clone() };
     assert_eq!(read(STAYED), Ok(stayed));
-    let returned = VgText { vg, seqno: 11, missing: BTreeSet::new(), stamps: [7, 8, 12].into() };
+    let returned = VgText { vg, seqno: 11, missing: BTreeSet::new(), stamps: [7, 8, 12].into(), host };
     assert_eq!(read(RETURNED), Ok(returned), "an LV called MISSING is no flag, nor is the tag flags=MISSING");
 }
 
@@ -124,7 +125,7 @@ proptest! {
     }
 
     /// A changed byte may change what it stands in, but no PV that was there becomes missing; and a text that ends
-    /// somewhere is read in full or not at all.
+    /// somewhere is read in full or not at all, but for who wrote it, which stands behind.
     #[test]
     fn a_damaged_text_is_read_or_refused(at in 0..STAYED.len(), byte in 0_u8..128, cut in 0..STAYED.len()) {
         let mut bytes = STAYED.as_bytes().to_vec();
@@ -134,7 +135,9 @@ proptest! {
             prop_assert!(!found.missing.contains(&id("GeSCk3-Bfsm-88r2-WWaN-C75x-XJ0T-DvQ4WD")), "{:?}", found);
         }
         if let Ok(found) = read(&STAYED[..cut]) {
-            prop_assert_eq!(found, read(STAYED).unwrap());
+            let whole = read(STAYED).unwrap();
+            let host = if found.host.is_empty() { Name::default() } else { whole.host.clone() };
+            prop_assert_eq!(found, VgText { host, ..whole });
         }
     }
 
@@ -151,12 +154,14 @@ proptest! {
         let mut text = format!("{lv} {{\ndescription = {}\n{}\n{list}\n", quoted(&tags.concat()), head());
         let flag = if missing { "\"MISSING\"" } else { "" };
         write!(text, "physical_volumes {{\npv0 {{\n{}\n{list}\nflags = [{flag}]\n}}\n}}\n", pv()).unwrap();
-        write!(text, "logical_volumes {{\n{lv} {{\n{}\n{list}\nflags = [\"MISSING\"]\n}}\n}}\n}}\n", pv()).unwrap();
+        write!(text, "logical_volumes {{\n{lv} {{\n{}\n{list}\ncreation_host = \"lv\"\n}}\n}}\n}}\n", pv()).unwrap();
+        write!(text, "description = {}\ncreation_host = \"node\"\n", quoted(&tags.concat())).unwrap();
         let wanted = VgText {
             vg: id(VG),
             seqno: 3,
             missing: if missing { uuids(&[PV]) } else { BTreeSet::new() },
             stamps: [stamp].into(),
+            host: "node".into(),
         };
         prop_assert_eq!(read(&text), Ok(wanted));
     }

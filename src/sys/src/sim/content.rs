@@ -74,6 +74,8 @@ pub struct Text {
     pub missing: u32,
     /// Numbers of the daemon's stamps.
     pub stamps: Vec<u64>,
+    /// Another machine wrote it.
+    pub foreign: bool,
     /// Volumes.
     pub lvs: Vec<LvText>,
 }

@@ -44,7 +44,7 @@ impl World {
         let Some(old) = self.merged(vg) else { return };
         let mut text = Text::clone(&old);
         let visible = self.visible(vg);
-        text.seqno += 1;
+        (text.seqno, text.foreign) = (text.seqno + 1, false);
         change(&mut text);
         let all = (1_u32 << self.vgs[vg].luns.len()) - 1;
         let used = text.lvs.iter().flat_map(|lv| &lv.legs).fold(0_u32, |mask, pv| mask | 1 << pv);

@@ -240,7 +240,7 @@ impl World {
         if mirrors || self.rng.chance(50) {
             let text = self.luns[lun].cached.text.as_ref().map(|text| {
                 let mut text = Text::clone(text);
-                (text.seqno, text.missing) = (text.seqno + 2, text.missing | others);
+                (text.seqno, text.missing, text.foreign) = (text.seqno + 2, text.missing | others, true);
                 Rc::new(text)
             });
             self.luns[lun].cached.text = text;

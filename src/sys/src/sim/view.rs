@@ -52,6 +52,9 @@ fn dm_dev(minor: u32) -> DevNo {
     DevNo { major: 253, minor }
 }
 
+/// What the client is called.
+const NODE: &str = "client";
+
 impl World {
     /// sysfs and device-mapper.
     pub fn kernel_view(&self) -> KernelView {
@@ -74,6 +77,7 @@ impl World {
             iscsid: self.iscsid,
             lvm_running: suspended && self.daemon.jobs.iter().any(|job| job.op.writes_vg().is_some()),
             left_over: self.left_over(),
+            node: NODE.into(),
             partial: false,
             gaps: Vec::new(),
         }
@@ -162,6 +166,7 @@ impl World {
             seqno: text.seqno,
             missing: missing.collect(),
             stamps: text.stamps.iter().copied().collect(),
+            host: if text.foreign { "other".into() } else { NODE.into() },
         })
     }
 

@@ -232,7 +232,7 @@ impl World {
         let legs: Vec<usize> = (0..plan.servers.len()).collect();
         let lv = |kind: Kind| LvText { kind, legs: legs.clone(), write_mostly: 0, autoactivation: true };
         let lvs = plan.volumes.iter().map(|(_, kind)| lv(*kind)).collect();
-        let text = Rc::new(Text { seqno: 5, missing: 0, stamps: Vec::new(), lvs });
+        let text = Rc::new(Text { seqno: 5, missing: 0, stamps: Vec::new(), foreign: false, lvs });
         let mut vg = Vg {
             uuid: uuid(&name),
             name,
