@@ -105,6 +105,8 @@ pub struct Engine {
     turned: Now,
     /// Looks in a row that showed the same.
     same_looks: u32,
+    /// Mirrors were joined anew since the last look.
+    rejoined: bool,
     /// An operation has ended since the kernel was last looked at: nothing is begun before the next look.
     pub(crate) outdated: bool,
     pub(crate) stopping: Option<Stopping>,
@@ -218,6 +220,7 @@ impl Engine {
             due: Mono(0),
             turned: Now::default(),
             same_looks: 0,
+            rejoined: false,
             outdated: false,
             stopping: None,
             system_stopping: None,
@@ -288,7 +291,7 @@ impl Engine {
         effects
     }
 
-    pub(crate) fn join(&mut self) {
+    fn join(&mut self) {
         if !self.servers.cover(&self.targets) {
             self.servers = servers::domains(self.targets.all.keys(), &self.settings.servers);
         }

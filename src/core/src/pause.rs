@@ -70,7 +70,7 @@ impl Engine {
         if unforget(&mut self.ledger) | paused.is_some() {
             let details = Details::from([("uid", Value::U32(uid))]);
             self.tell(now, EventCode::Resumed, Severity::Info, Object::Manager, details);
-            self.join();
+            self.rejoin();
             self.world.distrust_report();
             self.wants.kernel = true;
             self.arbiter.fresh_start();

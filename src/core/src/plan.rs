@@ -178,8 +178,9 @@ pub fn plan(s: &Situation<'_>, vg: &VgUuid) -> Plan {
 
 fn unrestrained(s: &Situation<'_>, vg: &VgUuid, mirrors: &[&Mirror], plan: &mut Plan) {
     raid1::resume(s, mirrors, plan);
+    let suspended = !plan.steps.is_empty();
     mirror::let_go(s, mirrors, plan);
-    if plan.steps.is_empty() {
+    if !suspended {
         resolve::plan(s, mirrors, plan);
         boot::plan(s, mirrors, plan);
         boot::let_in(s, vg, plan);

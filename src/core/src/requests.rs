@@ -98,7 +98,7 @@ impl Engine {
             return Err(Refusal::Held(format!("a mirror in {vg} is held, and forgetting would wipe the evidence")));
         }
         self.ledger.vgs.entry(uuid).or_default().forgotten = true;
-        self.join();
+        self.rejoin();
         self.arbiter.fresh_start();
         Ok(Reply::Job(self.jobs.begin(Operation::Forget, Object::Manager, uid, now)))
     }

@@ -43,7 +43,8 @@ impl Engine {
             // A turn of its own follows with the look.
             Input::Tick => Some(vec![Effect::ObserveKernel, Effect::WakeAt(now.mono.after(self.settings.poll_busy))]),
             Input::Kernel(kernel) => {
-                self.same_looks = if kernel.is_like(&self.world.kernel) { self.same_looks + 1 } else { 0 };
+                let like = !std::mem::take(&mut self.rejoined) && kernel.is_like(&self.world.kernel);
+                self.same_looks = if like { self.same_looks + 1 } else { 0 };
                 let waiting = self.outdated || self.wants.kernel || self.wants.nodes || !self.news.is_empty();
                 let stirs = self.targets.all.iter().any(|(key, t)| silence::stirs(key, t, kernel, now.mono));
                 let due = now.mono >= self.due || self.clock_was_set(now);
@@ -56,6 +57,12 @@ impl Engine {
             }
             _ => None,
         }
+    }
+
+    /// Joins what was seen before with something else that was learnt: the next look shows something new.
+    pub(crate) fn rejoin(&mut self) {
+        self.join();
+        self.rejoined = true;
     }
 
     /// What to do after the end of an operation, or a message of the kernel, of which only the look that it asks for will
@@ -156,7 +163,7 @@ impl Engine {
                     Ok(report) => {
                         self.wants.lvm_retry = None;
                         self.world.see_report(report, &mut self.ledger);
-                        self.join();
+                        self.rejoin();
                         self.renumber_scrubs();
                     }
                     Err(_) => {
@@ -202,7 +209,7 @@ impl Engine {
                 // Servers may go by other names.
                 self.servers = servers::Servers::default();
                 // What is excluded may have changed.
-                self.join();
+                self.rejoin();
             }
             Input::Tick => self.wants.kernel = true,
             Input::SystemStopping(system) => self.system_stopping = Some(system),

@@ -40,6 +40,18 @@ fn a_command_beyond_its_deadline_keeps_its_vg_and_says_so() {
 }
 
 #[test]
+fn a_report_that_comes_late_is_looked_at_twice_like_any_other() {
+    let mut bench = Bench::settled(&[], &["testlv"]);
+    lost_and_back(&mut bench);
+    bench.run_until(300, "readd-leg", |b| !b.times("readd-leg").is_empty());
+    // The copy ends and nothing else happens until LVM answers again.
+    bench.report_ok = false;
+    bench.run_for(300);
+    bench.report_ok = true;
+    bench.run_until_redundant(60);
+}
+
+#[test]
 fn a_command_that_outlives_the_daemon_is_waited_for() {
     let mut bench = Bench::settled(&["r1"], &[]);
     lost_and_back(&mut bench);

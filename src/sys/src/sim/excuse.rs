@@ -78,7 +78,8 @@ impl World {
         }
     }
 
-    fn doubt_leg(&mut self, volume: usize, pv: usize) {
+    /// The same of a leg.
+    pub fn doubt_leg(&mut self, volume: usize, pv: usize) {
         let all = (1_u32 << self.vgs[self.volumes[volume].vg].luns.len()) - 1;
         let redundant = self.shown(volume).is_some_and(|m| m.state == super::schedule::REDUNDANT);
         let v = &mut self.volumes[volume];

@@ -84,6 +84,8 @@ impl World {
     }
 
     fn mirror_leg_dies(&mut self, volume: usize, leg: usize) {
+        // It is called alive again without a word of what it missed.
+        self.doubt_leg(volume, self.volumes[volume].legs[leg].pv);
         let v = &mut self.volumes[volume];
         v.legs[leg].health = Health::Dead;
         v.stop_sync();
