@@ -154,6 +154,11 @@ impl Mirror {
         (self.live != Live::Inactive).then_some(self.event_nr)
     }
 
+    /// Whether nobody knows how a leg is: its device has just gone, and LVM has not reported since.
+    pub fn unclear(&self, leg: &Leg) -> bool {
+        leg.health.is_none() && (leg.index.is_some() || !self.reported)
+    }
+
     /// Whether no copy, check or suspend is going on, whatever the legs are like.
     pub fn idle(&self) -> bool {
         !self.suspended

@@ -322,14 +322,16 @@ fn failed_meanwhile(record: &mut MirrorRecord, mirror: &Mirror, evidence: Eviden
     }
 }
 
-/// Notes about superblocks bind only while nothing can have raised `events`.
+/// Notes about superblocks bind only while nothing can have raised `events`. A leg whose device has just gone, so that nobody
+/// knows how it is, is written to by nobody.
 fn void_notes(record: &mut MirrorRecord, mirror: &Mirror) {
     if mirror.live == Live::Inactive {
         return;
     }
     let calm = mirror.idle() && mirror.legs.iter().all(|leg| leg.health == Some(LegHealth::InSync));
-    for known in record.legs.values_mut() {
-        known.healthy = known.healthy.filter(|note| calm && note.event_nr == mirror.event_nr);
+    for (pv, known) in &mut record.legs {
+        let unknown = mirror.leg(pv).is_some_and(|leg| mirror.unclear(leg));
+        known.healthy = known.healthy.filter(|note| unknown || calm && note.event_nr == mirror.event_nr);
     }
 }
 

@@ -44,6 +44,18 @@ pub(crate) struct Upkeep {
     redundant: BTreeSet<VgUuid>,
 }
 
+impl Upkeep {
+    /// Keys are not read while they are made, nor made while they are read: an answer from before would say that the key,
+    /// known from after, was lost with a restart of its server.
+    pub(crate) fn crosses(&self, op: &Op) -> bool {
+        match op {
+            Op::Probe { .. } => !self.registering.is_empty() || !self.registered.is_empty(),
+            Op::Register { .. } => !self.probing.is_empty() || !self.answered.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 /// The service is stopping.
 #[derive(Debug)]
 pub(crate) struct Stopping {

@@ -106,7 +106,13 @@ impl Watch {
         self.whole.extend(self.steady_once.iter().cloned());
         // Nobody judges what is left alone.
         self.whole.retain(|uuid| mirrors.get(uuid).is_some_and(|mirror| mirror.unmanaged.is_none()));
-        self.events = mirrors.iter().map(|(uuid, mirror)| (uuid.clone(), mirror.event_nr)).collect();
+        // Of a leg whose device has just gone the next look tells how it is, and by this number what it was like before.
+        let unclear = |m: &Mirror| m.live != Live::Inactive && m.legs.iter().any(|leg| m.unclear(leg));
+        let seen = |(uuid, mirror): (&LvUuid, &Mirror)| {
+            let before = self.events.get(uuid).copied().filter(|_| unclear(mirror));
+            (uuid.clone(), before.unwrap_or(mirror.event_nr))
+        };
+        self.events = mirrors.iter().map(seen).collect();
     }
 }
 

@@ -119,6 +119,7 @@ pub const SCENARIOS: &[Scenario] = &[
     with_package("split-brain-keep-a", true, split::keep_a, "the older leg was written apart; the newer one is kept"),
     with_package("split-brain-keep-b", false, split::keep_b, "the same; the leg that is mounted is kept"),
     with_package("split-brain-two-mirrors", false, split::two_mirrors, "the same; another mirror shares the PVs"),
+    with_package("another-machine", false, split::another_machine, "another machine went on with a while b was away"),
     with_package("lost-in-shutdown", false, history::lost_in_shutdown, "a server is lost while the client shuts down"),
     with_package("ledger-deleted", false, history::ledger_deleted, "the ledger is deleted while a leg is lost"),
     // Probation.

@@ -4,14 +4,15 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::check::{Errors, final_check, wrong};
-use crate::fault::Server;
+use crate::fault::{Fault, Server};
 use crate::guest::Guest;
+use crate::install::UNIT;
 use crate::lun::Image;
 use crate::mirror::wait_for_mounts;
 use crate::reboot::switch_on;
 use crate::scenarios::boot::boot_with_b_alone;
-use crate::stage::Stage;
-use crate::stock::{self, wait_for_units};
+use crate::stage::{LOSS_LIMIT, Stage};
+use crate::stock::{self, VOLUMES, wait_for_units};
 use crate::wait::{Look, wait_until};
 
 /// What is written on b alone.
@@ -82,6 +83,34 @@ pub fn two_mirrors(stage: &mut Stage<'_>) -> Result<()> {
          umount /mnt/r2")?;
     wait_for_mounts(stage)?;
     stage.start_writers()?;
+    final_check(stage, Errors::Forbidden)?;
+    stage.check_daemon(0)
+}
+
+/// Another machine wrote the metadata on a while b was away. b's leg is accused as this machine would accuse it, and nothing
+/// else tells that somebody else went on with a.
+pub fn another_machine(stage: &mut Stage<'_>) -> Result<()> {
+    stage.start_writers()?;
+    Fault::Cut.strike(stage.guest(), Server::B)?;
+    for volume in VOLUMES {
+        stage.wait_for_state(volume, &["degraded"], LOSS_LIMIT)?;
+        stage.wait_for_progress(volume, 20)?;
+    }
+    stage.step("another machine writes the metadata on a");
+    let elsewhere = "unshare --uts sh -c 'hostname elsewhere; vgchange --addtag elsewhere vg0'";
+    stage.guest().sh(&format!("systemctl stop {UNIT}; {elsewhere}; systemctl start {UNIT}"))?;
+    Fault::Cut.undo(stage.guest(), Server::B)?;
+    for volume in VOLUMES {
+        stage.wait_for_hold(volume, &["split-brain"])?;
+        let details = stage.guest().hold_details(volume)?;
+        ensure!(details["written-by"]["data"] == "elsewhere", "nobody says who wrote the metadata: {details}");
+        let plan = stage.guest().planned_commands(volume)?;
+        ensure!(plan.is_empty(), "held, and yet this would be run: {plan:?}");
+    }
+    for volume in VOLUMES {
+        stage.resolve(volume, Server::A)?;
+    }
+    stage.wait_for_redundancy("the end of the jobs")?;
     final_check(stage, Errors::Forbidden)?;
     stage.check_daemon(0)
 }

@@ -45,6 +45,7 @@ impl Engine {
                 Ok(()) => {
                     let (op, why) = self.look_first(now, &op, &why);
                     match self.situation(now, |s| safety::check(&op, s)) {
+                        Ok(()) if self.upkeep.crosses(&op) => None,
                         Ok(()) if self.intend(&op) => {
                             noted = true;
                             // Whoever takes an intention back before its command ran must not make us write for ever.
