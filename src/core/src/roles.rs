@@ -5,7 +5,7 @@
 //! A pure function of what is seen and remembered, made anew in every turn: roles move in the turn that sees the change.
 
 use crate::ids::{DevNo, LvUuid, TargetKey};
-use crate::ledger::{Ledger, MirrorRecord, Trust};
+use crate::ledger::{Kind, Ledger, MirrorRecord, Trust};
 use crate::name::Name;
 use crate::observation::{DiskObs, DmObs, KernelView, LegHealth, SyncAction};
 use crate::session::Targets;
@@ -152,11 +152,14 @@ fn bound_to_wait(
             continue;
         };
         // With no proven leg left, whatever still serves is the last copy there is, and may be any leg while none is known to
-        // serve; and a copy may come from any that serves.
+        // serve; and a copy may come from any that serves. A `mirror` calls its new leg in sync from the first moment, but what
+        // it is copied from is its first one.
         let serves = |leg: &&Leg| leg.index.is_some() && leg.health == Some(LegHealth::InSync);
         let unknown = !mirror.legs.iter().any(|leg| serves(&leg));
         let serving = mirror.legs.iter().filter(|leg| unknown || serves(leg));
-        if good.is_empty() || role == TimeoutReason::Resyncing {
+        let source = mirror.legs.iter().find(|leg| leg.index == Some(0) && mirror.kind == Kind::Mirror);
+        let known = source.is_some_and(|leg| !doubted(&leg)) && mirror.legs.iter().any(|leg| doubted(&leg));
+        if good.is_empty() || role == TimeoutReason::Resyncing && !known {
             bound.extend(serving.filter_map(session).map(|key| (key.clone(), role)));
         } else {
             bound.extend(good.iter().map(|key| ((*key).clone(), role)));

@@ -6,7 +6,7 @@ use mirrorkeeper_core::input::{Command, Input, Reply};
 use mirrorkeeper_core::observation::LegHealth;
 use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::snapshot::Value;
-use mirrorkeeper_core::words::{EventCode, TargetState, TimeoutReason};
+use mirrorkeeper_core::words::{EventCode, MirrorState, TargetState, TimeoutReason};
 use std::time::Duration;
 
 fn bench(raids: &[&'static str], mirrors: &[&'static str]) -> Bench {
@@ -108,6 +108,18 @@ fn nobody_is_given_up_while_nobody_answers() {
     bench.machine.back(A);
     bench.machine.back(B);
     bench.run_until_redundant(300);
+}
+
+#[test]
+fn what_a_mirror_is_copied_to_is_quick() {
+    let mut bench = bench(&[], &["testlv"]);
+    bench.machine.down(B, true);
+    bench.run_for(200);
+    bench.machine.back(B);
+    bench.run_until(120, "the copy", |b| b.mirror("testlv").state == MirrorState::Resyncing);
+    bench.run_until(5, "roles", |b| b.tmo(B) == Some(4) && b.mirror("testlv").state == MirrorState::Resyncing);
+    assert_eq!(roles(&bench), [TimeoutReason::Resyncing, TimeoutReason::Quick], "{}", bench.story());
+    bench.run_until_redundant(120);
 }
 
 #[test]

@@ -119,9 +119,6 @@ impl World {
             v.live = Live::Linear;
             (v.legs[0].health, v.legs[0].passed_over) = (Health::Alive, false);
             (v.legs[0].flag, v.suspended) = (false, false);
-        } else if v.live == Live::Mirror && v.alive().next().is_none() {
-            // The one that was copied from is gone: the first that is left takes its place, whatever it has.
-            self.start_mirror(volume, actor);
         } else if v.live == Live::Raid {
             let flags = v.legs.iter().filter(|leg| leg.flag).fold(0, |mask, leg| mask | 1 << leg.pv);
             self.renumber(volume, &places);
