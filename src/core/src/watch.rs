@@ -26,6 +26,8 @@ pub struct Watch {
     /// Copies under way.
     pub paces: BTreeMap<LvUuid, Pace>,
     steady_once: BTreeSet<LvUuid>,
+    /// The report was out of date at the last two looks, the last one first: legs may have been in the table that nobody knew.
+    outdated: [bool; 2],
     looked_at: BTreeSet<LvUuid>,
 }
 
@@ -34,15 +36,18 @@ pub struct Watch {
 const STANDS: Duration = Duration::from_secs(30);
 
 impl Watch {
-    /// Takes in a look. In VGs with a `writer` of ours at work nothing counts as stuck.
+    /// Takes in a look. In VGs with a `writer` of ours at work nothing counts as stuck. `reported` tells whether the LVM report
+    /// is newer than the last structural change.
     pub fn look(
         &mut self,
         mirrors: &BTreeMap<LvUuid, Mirror>,
         ledger: &Ledger,
         kernel: &KernelView,
         writers: &BTreeSet<VgUuid>,
+        reported: bool,
         now: Mono,
     ) {
+        self.outdated = [!reported, self.outdated[0]];
         let steady: BTreeSet<LvUuid> =
             mirrors.iter().filter(|(_, m)| m.steady()).map(|(uuid, _)| uuid.clone()).collect();
         self.steady = steady.intersection(&self.steady_once).cloned().collect();
@@ -87,7 +92,9 @@ impl Watch {
             return dead || doubted();
         }
         let told = self.events.get(&mirror.lv.uuid).is_some_and(|nr| *nr != mirror.event_nr);
-        dead || told && mirror.steady() && self.steady_once.contains(&mirror.lv.uuid)
+        // The first look after a command of ours shows what that did.
+        let unknown = self.outdated == [true, true];
+        dead || told && (unknown || mirror.steady() && self.steady_once.contains(&mirror.lv.uuid))
     }
 
     /// A volume has let go what it kept, and looks for regions to copy anew.

@@ -139,7 +139,8 @@ impl Engine {
                 broken = self.targets.observe(&self.world.kernel, &mut self.ledger, &self.settings, now);
                 self.join();
                 let writers = self.arbiter.running().filter_map(|running| running.op.writes_vg().cloned()).collect();
-                self.watch.look(&self.mirrors, &self.ledger, &self.world.kernel, &writers, now.mono);
+                let reported = self.world.reported;
+                self.watch.look(&self.mirrors, &self.ledger, &self.world.kernel, &writers, reported, now.mono);
                 let sessions =
                     self.targets.all.values().filter_map(|t| Some((t.sid?, t.state == TargetState::LoggedIn)));
                 let sessions: Vec<_> = sessions.collect();
