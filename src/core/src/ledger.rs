@@ -277,7 +277,8 @@ pub struct Loss {
     /// Whether its server lived on.
     #[serde(default)]
     pub continuity: Continuity,
-    /// It was revived in a way that has been seen to leave out blocks: over a new device name, or in more than one try.
+    /// It was revived in a way that has been seen to leave out blocks: over a new device name, or in more than one try; or
+    /// while another leg in doubt was read from, which it may have been copied from.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rough: bool,
     /// Its metadata told another history when it was read. A later write of metadata may wipe that; this note stays.

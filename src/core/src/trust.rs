@@ -231,6 +231,8 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let recovering = matches!(&mirror.live, Live::Raid(status) if status.action == SyncAction::Recover);
     let unseen_copy = recovering && !evidence.watched.contains(&mirror.lv.uuid) && alive().next().is_some();
     let log = record.log;
+    let doubted = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust != Trust::Trusted);
+    let doubtful_source = alive().any(|leg| !leg.write_mostly && doubted(leg));
     let mut outlived = false;
     for (pv, known) in &mut record.legs {
         let Some(leg) = mirror.leg(pv) else { continue };
@@ -261,9 +263,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                     *cause = Cause::Lost;
                 }
                 // Whatever was verified or proven before it went away again has to be so anew.
-                if lost || broke {
-                    *stage = Stage::Unverified;
-                }
+                *stage = if lost || broke { Stage::Unverified } else { *stage };
                 // Once it lost its cache it has lost it, whatever is registered afterwards.
                 if broke && loss.continuity == Continuity::Proven {
                     loss.continuity = Continuity::Unknown;
@@ -277,6 +277,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                 }
                 let place = leg.place.as_ref().filter(|place| place.up);
                 loss.rough |= leg.health == Some(LegHealth::Dead) && place.is_some() && !leg.attached;
+                loss.rough |= leg.health != Some(LegHealth::InSync) && doubtful_source;
                 // What was dropped comes back by a full copy only; and a `mirror` with a core log is copied in full, from its
                 // first leg, whenever it is activated.
                 let anew = mirror.live == Live::Inactive && log == LogKind::Core && *cause != Cause::Condemned;
@@ -322,8 +323,7 @@ fn failed_meanwhile(record: &mut MirrorRecord, mirror: &Mirror, evidence: Eviden
     }
 }
 
-/// Notes about superblocks bind only while nothing can have raised `events`. A leg whose device has just gone, so that nobody
-/// knows how it is, is written to by nobody.
+/// Notes about superblocks bind while nothing can have raised `events`: nobody writes to a leg whose device has just gone.
 fn void_notes(record: &mut MirrorRecord, mirror: &Mirror) {
     if mirror.live == Live::Inactive {
         return;

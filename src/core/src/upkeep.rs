@@ -192,6 +192,12 @@ impl Engine {
                 }
                 news
             }
+            // It raises `events`. Whoever dies right after it must not take that for another machine's doing.
+            Op::Activate { lv, .. } => {
+                let record = self.ledger.mirrors.get_mut(&lv.uuid);
+                let legs = record.into_iter().flat_map(|record| record.legs.values_mut());
+                legs.fold(false, |news, known| known.healthy.take().is_some() || news)
+            }
             Op::SetAutoactivation { lvs, on: false, .. } => {
                 let mut news = false;
                 for lv in lvs {
