@@ -206,6 +206,10 @@ pub struct LegRecord {
     /// Target it was last seen on, by its name on the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Name>,
+    /// It was compared and found the same although its metadata was older than this sequence number, that of the VG then. Only
+    /// the next command that writes metadata renews it. Void once its session goes, or the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<u64>,
     /// Its superblock while it was healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<Healthy>,

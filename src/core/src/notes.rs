@@ -274,7 +274,9 @@ fn find_outdated(
         let others: Vec<&PvUuid> = legs.iter().map(|l| &l.pv).filter(|pv| **pv != leg.pv).collect();
         let seqno = |pv: &PvUuid| texts.get(pv).map(|text| text.seqno);
         // Flagged or not: what takes part is written to, so its metadata is the newest or it is not what took part before.
-        let behind = seqno(&leg.pv).is_some_and(|own| others.iter().any(|other| seqno(other) > Some(own)));
+        let vouched = record.legs.get(&leg.pv).and_then(|known| known.vouched);
+        let current = seqno(&leg.pv).max(vouched);
+        let behind = seqno(&leg.pv).is_some() && others.iter().any(|other| seqno(other) > current);
         let older = behind && witness::history(&leg.pv, &texts, &others, &Loss::default(), vg).is_ok();
         let outlived = |by: &&Leg| {
             let indexes = leg.index.zip(by.index).filter(|(own, by)| own != by);

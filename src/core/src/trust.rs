@@ -5,12 +5,12 @@
 
 mod sight;
 
-pub use sight::record;
+pub use sight::{reboot, record};
 
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{
-    Cause, Continuity, Healthy, INCIDENTS, Incident, Kind, Ledger, LegRecord, Loss, Mark, MirrorRecord, Stage,
-    TargetRecord, Trust,
+    Cause, Continuity, Healthy, INCIDENTS, Incident, Kind, Ledger, LegRecord, Loss, MirrorRecord, Stage, TargetRecord,
+    Trust,
 };
 use crate::name::Name;
 use crate::observation::{LegHealth, SyncAction, VgObs};
@@ -120,6 +120,7 @@ fn trusted(leg: &Leg) -> LegRecord {
         wwid: leg.place.as_ref().map_or_else(Name::default, |p| p.wwid.clone()),
         healthy: None,
         registered: None,
+        vouched: None,
         kept_out: false,
         unverified: false,
         trust: Trust::Trusted,
@@ -134,6 +135,7 @@ fn suspect(cause: Cause, since: Wall) -> Trust {
 /// Takes trust away from a leg, noting what is known of it now. `event_nr` is the volume's when it was last looked at.
 pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno: Option<u64>, at: Wall) {
     let loss = Loss { events: events_noted(known, event_nr), seqno, ..Loss::default() };
+    known.vouched = None;
     known.trust = Trust::Suspect { cause, since: at, stage: Stage::Unverified, loss };
 }
 
@@ -340,29 +342,9 @@ fn connection_broke(known: &LegRecord, leg: &Leg, broken: &BTreeSet<TargetKey>) 
     broken.iter().any(|key| here == Some(key) || known.target.as_ref() == Some(&key.name))
 }
 
-/// A new boot: what is noted about connections and sessions is void, and core-log mirrors will have been copied anew.
-/// If the service had left open mirrors behind, nobody saw what happened to them afterwards.
-pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
-    ledger.boot_id = boot_id.into();
-    for record in ledger.mirrors.values_mut() {
-        record.unseen |= ledger.mark == Mark::Left;
-        // dm event numbers begin anew.
-        let notes = record.legs.values_mut().filter_map(|leg| leg.healthy.as_mut());
-        notes.for_each(|note| note.event_nr = EARLIER_BOOT);
-    }
-    for record in ledger.targets.values_mut() {
-        (record.connection, record.raised_from, record.logged_out_in_boot) = (None, None, None);
-    }
-    let copied = ledger.mirrors.values_mut().filter(|m| m.kind == Kind::Mirror && m.log == LogKind::Core);
-    for known in copied.flat_map(|m| m.legs.values_mut()) {
-        if let Trust::Suspect { stage, .. } = &mut known.trust {
-            *stage = Stage::Mismatched;
-        }
-    }
-}
-
 /// Gives trust back.
 fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
+    let seqno = evidence.vgs.get(&mirror.vg.uuid).map(|vg| vg.seqno);
     let steady = evidence.steady.contains(&mirror.lv.uuid);
     let copied = |leg: &LegRecord| matches!(leg.trust, Trust::Suspect { stage: Stage::Mismatched, .. });
     match record.kind {
@@ -380,6 +362,8 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'
                 let verified = matches!(known.trust, Trust::Suspect { stage: Stage::Verified, .. });
                 let released = known.admin_write_mostly || !leg.write_mostly;
                 if verified && released {
+                    let older = matches!(&known.trust, Trust::Suspect { loss, .. } if loss.older);
+                    known.vouched = seqno.filter(|_| older);
                     known.trust = Trust::Trusted;
                 }
             }

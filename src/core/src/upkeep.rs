@@ -196,7 +196,7 @@ impl Engine {
             Op::Activate { lv, .. } => {
                 let record = self.ledger.mirrors.get_mut(&lv.uuid);
                 let legs = record.into_iter().flat_map(|record| record.legs.values_mut());
-                legs.fold(false, |news, known| known.healthy.take().is_some() || news)
+                legs.filter_map(|known| known.healthy.take()).count() > 0
             }
             Op::SetAutoactivation { lvs, on: false, .. } => {
                 let mut news = false;

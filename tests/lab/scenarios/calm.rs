@@ -14,7 +14,7 @@ use crate::wait::{Look, wait_until};
 
 /// How long the server stays between two losses, in seconds: longer than the settle time at first, 10 s, shorter than what
 /// it grows to.
-const STAY: u32 = 30;
+const STAY: u32 = 15;
 
 /// Five losses in a row cost two copies at most, the settle time is shown, and in the end all is redundant. Each is over as
 /// soon as it is told: most legs are not even given up.

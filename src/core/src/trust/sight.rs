@@ -1,9 +1,10 @@
-//! First sight: what is believed of a mirror that nothing is remembered of.
+//! First sight: what is believed of a mirror that nothing is remembered of, and of what is remembered in a new boot.
 
-use super::{Evidence, failed, suspect, trusted};
-use crate::ledger::{Cause, MirrorRecord};
+use super::{EARLIER_BOOT, Evidence, failed, suspect, trusted};
+use crate::ledger::{Cause, Kind, Ledger, Mark, MirrorRecord, Stage, Trust};
 use crate::name::Name;
 use crate::observation::LegHealth;
+use crate::op::LogKind;
 use crate::time::Wall;
 use crate::topology::{Leg, Live, Mirror};
 
@@ -46,5 +47,27 @@ pub fn record(mirror: &Mirror, at: Wall) -> MirrorRecord {
         unseen: false,
         gated: false,
         incidents: Vec::new(),
+    }
+}
+
+/// A new boot: what is noted about connections and sessions is void, and core-log mirrors will have been copied anew.
+/// If the service had left open mirrors behind, nobody saw what happened to them afterwards.
+pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
+    ledger.boot_id = boot_id.into();
+    for record in ledger.mirrors.values_mut() {
+        record.unseen |= ledger.mark == Mark::Left;
+        // dm event numbers begin anew.
+        let notes = record.legs.values_mut().filter_map(|leg| leg.healthy.as_mut());
+        notes.for_each(|note| note.event_nr = EARLIER_BOOT);
+        record.legs.values_mut().for_each(|known| known.vouched = None);
+    }
+    for record in ledger.targets.values_mut() {
+        (record.connection, record.raised_from, record.logged_out_in_boot) = (None, None, None);
+    }
+    let copied = ledger.mirrors.values_mut().filter(|m| m.kind == Kind::Mirror && m.log == LogKind::Core);
+    for known in copied.flat_map(|m| m.legs.values_mut()) {
+        if let Trust::Suspect { stage, .. } = &mut known.trust {
+            *stage = Stage::Mismatched;
+        }
     }
 }

@@ -40,6 +40,20 @@ fn a_command_beyond_its_deadline_keeps_its_vg_and_says_so() {
 }
 
 #[test]
+fn old_metadata_is_compared_once_where_no_command_of_ours_renews_it() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    let leg = &mut bench.machine.raids[0].legs[B];
+    // The administrator's flag stays, so nothing is released.
+    (leg.flagged, leg.table_flag) = (true, true);
+    bench.run_for(60);
+    bench.machine.servers[B].written_elsewhere = Some(bench.machine.seqno - 2);
+    bench.restart_daemon();
+    bench.run_for(3000);
+    assert_eq!(bench.times("check").len(), 1, "{}", bench.story());
+    assert_eq!(bench.mirror("r1").state, MirrorState::Redundant, "{}", bench.story());
+}
+
+#[test]
 fn a_report_that_comes_late_is_looked_at_twice_like_any_other() {
     let mut bench = Bench::settled(&[], &["testlv"]);
     lost_and_back(&mut bench);

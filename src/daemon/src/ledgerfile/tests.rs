@@ -111,6 +111,7 @@ fn full() -> Ledger {
         target: Some(target(n).into()),
         healthy: Some(Healthy { events: 1 << 40, event_nr: u32::MAX }),
         registered: Some(u32::MAX),
+        vouched: Some(1 << 40),
         kept_out: true,
         unverified: true,
         trust: Trust::Suspect { cause: Cause::SessionDown, since: now, stage: Stage::Mismatched, loss },
