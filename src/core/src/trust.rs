@@ -325,7 +325,8 @@ fn failed_meanwhile(record: &mut MirrorRecord, mirror: &Mirror, evidence: Eviden
     }
 }
 
-/// Notes about superblocks bind while nothing can have raised `events`: nobody writes to a leg whose device has just gone.
+/// Notes about superblocks bind while nothing can have raised `events`: nobody writes to a leg whose device has just gone. Of
+/// an earlier boot they do not: it may have been in use in this one before anybody looked.
 fn void_notes(record: &mut MirrorRecord, mirror: &Mirror) {
     if mirror.live == Live::Inactive {
         return;
@@ -333,7 +334,8 @@ fn void_notes(record: &mut MirrorRecord, mirror: &Mirror) {
     let calm = mirror.idle() && mirror.legs.iter().all(|leg| leg.health == Some(LegHealth::InSync));
     for (pv, known) in &mut record.legs {
         let unknown = mirror.leg(pv).is_some_and(|leg| mirror.unclear(leg));
-        known.healthy = known.healthy.filter(|note| unknown || calm && note.event_nr == mirror.event_nr);
+        let seen = |note: &Healthy| unknown && note.event_nr != EARLIER_BOOT;
+        known.healthy = known.healthy.filter(|note| seen(note) || calm && note.event_nr == mirror.event_nr);
     }
 }
 
