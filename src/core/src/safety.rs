@@ -325,7 +325,10 @@ fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situ
     let complete = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| readable(&leg) && !leg.missing);
     ensure(complete || degraded || mirror.kind == Kind::Mirror, || format!("{} is not complete", mirror.name))?;
     let there = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| boot::there(record, leg));
-    ensure(there || !record.unseen, || format!("nobody saw what happened to {} at the end", mirror.name))?;
+    // Whoever chose a leg has given up what the others may have.
+    ensure(there || !record.unseen || record.kept.is_some(), || {
+        format!("nobody saw what happened to {} at the end", mirror.name)
+    })?;
     ensure(mirror.legs.iter().any(|leg| readable(&leg)), || format!("no leg of {} is there", mirror.name))
 }
 
