@@ -233,11 +233,18 @@ fn note_apart(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) 
     }
 }
 
-/// Legs that are not in use, and not as new as what another machine wrote: it went on without them, and may not have had all
-/// that is on them. What is in use is not measured by what is not.
+/// Legs that are not in use, and not as new as what another machine wrote on one that serves, or would if the mirror were
+/// activated: it went on without them, and may not have had all that is on them.
 fn note_other_hand(record: &mut MirrorRecord, mirror: &Mirror, newest: &VgText, reading: Reading<'_>) {
     let texts = reading.run.texts();
-    let idle = |leg: &&Leg| leg.up() && leg.health != Some(LegHealth::InSync);
+    let in_use = |leg: &Leg| leg.health == Some(LegHealth::InSync);
+    let trusted = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+    let serves = |leg: &&Leg| in_use(leg) || mirror.live == Live::Inactive && trusted(leg);
+    let written = |leg: &Leg| texts.get(&leg.pv).is_some_and(|own| own.seqno == newest.seqno);
+    if !mirror.legs.iter().filter(serves).any(written) {
+        return;
+    }
+    let idle = |leg: &&Leg| leg.up() && !in_use(leg);
     for leg in mirror.legs.iter().filter(idle).filter(|_| record.kept.is_none()) {
         let older = texts.get(&leg.pv).is_some_and(|own| own.seqno < newest.seqno);
         let Some(known) = record.legs.get_mut(&leg.pv).filter(|_| older) else { continue };

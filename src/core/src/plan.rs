@@ -234,6 +234,7 @@ impl Situation<'_> {
     /// Proposes the rescan if that is what is missing. `None` means wait; holds say why if it is more than that.
     /// `at_once` waives the settle time, and the rescan where the size is right: a live leg in doubt serves reads until it is
     /// flagged.
+    /// Such a leg of another size is given all the same, beside the hold.
     pub fn ready<'p>(
         &self,
         mirrors: &[&Mirror],

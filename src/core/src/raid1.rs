@@ -120,11 +120,21 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     }
     let needs: Vec<Need> = cases.iter().map(|c| need(s, c)).collect();
     let next = *needs.iter().min()?;
-    let chosen: Vec<&Case<'_>> = cases.iter().zip(&needs).filter(|(_, n)| **n == next).map(|(c, _)| c).collect();
-    // Of another size than it was it is kept from reads, and no more.
-    let resized = witness::same_size(first.known.size, place.size).err();
-    if next == Need::Patience || resized.is_some() && next != Need::Quarantine {
-        plan.held.extend(resized.map(|objection| (first.leg.pv.clone(), objection)));
+    // What serves reads is flagged at once and by itself. A leg that does not is revived only after the settle time and the
+    // rescan, and on a disk of the size that each of its legs had.
+    let resized = cases.iter().find_map(|c| witness::same_size(c.known.size, place.size).err());
+    let flagging = next == Need::Quarantine && unflagged;
+    let fit = |c: &&Case<'_>| match flagging {
+        true => c.leg.health == Some(LegHealth::InSync),
+        false => resized.is_none(),
+    };
+    let turn = cases.iter().zip(&needs).filter(|(_, need)| **need == next).map(|(case, _)| case);
+    let chosen: Vec<&Case<'_>> = turn.filter(fit).collect();
+    if let Some(objection) = resized {
+        mirrors.iter().for_each(|mirror| plan.hold(mirror, objection.clone()));
+        plan.held.insert(first.leg.pv.clone(), objection);
+    }
+    if next == Need::Patience || chosen.is_empty() {
         return None;
     }
     if let Some((case, objection)) = cases.iter().find_map(|c| Some((c, would_revive(c, next)?))) {

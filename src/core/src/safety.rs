@@ -197,8 +197,13 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
     };
     let raid = mirror.kind == Kind::Raid1;
     match op {
-        Op::Quarantine { pv, unflag, .. } => {
+        Op::Quarantine { vg, pv, unflag, .. } => {
             others_revived(pv, mirror)?;
+            // One that serves reads is flagged whatever it is; one that does not must be itself to be revived.
+            let in_use = mirror.leg(pv).is_some_and(|leg| leg.health == Some(LegHealth::InSync));
+            if !in_use {
+                identity(vg, pv, s)?;
+            }
             let doubtful = unflag.iter().find(|pv| stage(pv).is_some());
             ensure(doubtful.is_none(), || format!("{} would read from a leg in doubt", mirror.name))?;
             let reader = |leg: &Leg| {
@@ -361,13 +366,16 @@ fn superblocks_agree(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), 
 
 fn identity(vg: &VgRef, pv: &PvUuid, s: &Situation<'_>) -> Result<(), String> {
     let probe = s.probe(&vg.uuid).ok_or("the device was not read just before")?;
-    let found = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).find_map(|m| m.leg(pv).map(|leg| (m, leg)));
-    let (mirror, leg) = found.ok_or_else(|| format!("{pv} is no leg of ours"))?;
+    let here = || s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).filter_map(|m| m.leg(pv).map(|leg| (m, leg)));
+    let (mirror, _) = here().next().ok_or_else(|| format!("{pv} is no leg of ours"))?;
     ensure(mirror.vg == *vg && mirror.unmanaged.is_none() && mirror.reported, || {
         format!("{} is not ours to touch, or goes by another name now", vg.name)
     })?;
-    let size = s.record(mirror).and_then(|r| r.legs.get(pv)).map_or(0, |known| known.size);
-    probe.identity(mirror, leg, size).map_err(|o| format!("{pv}: {}", o.hold))
+    // Each of its mirrors may have noted another size.
+    here().try_for_each(|(mirror, leg)| {
+        let size = s.record(mirror).and_then(|r| r.legs.get(pv)).map_or(0, |known| known.size);
+        probe.identity(mirror, leg, size).map_err(|o| format!("{pv}: {}", o.hold))
+    })
 }
 
 fn suspect(mirror: &Mirror, leg: &Leg, s: &Situation<'_>) -> bool {

@@ -233,6 +233,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let recovering = matches!(&mirror.live, Live::Raid(status) if status.action == SyncAction::Recover);
     let unseen_copy = recovering && !evidence.watched.contains(&mirror.lv.uuid) && alive().next().is_some();
     let log = record.log;
+    // Read from, though in doubt: what is brought up to date meanwhile may be copied from it.
     let doubted = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| known.trust != Trust::Trusted);
     let doubtful_source = alive().any(|leg| !leg.write_mostly && doubted(leg));
     let mut outlived = false;
@@ -265,7 +266,9 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                     *cause = Cause::Lost;
                 }
                 // Whatever was verified or proven before it went away again has to be so anew.
-                *stage = if lost || broke { Stage::Unverified } else { *stage };
+                if lost || broke {
+                    *stage = Stage::Unverified;
+                }
                 // Once it lost its cache it has lost it, whatever is registered afterwards.
                 if broke && loss.continuity == Continuity::Proven {
                     loss.continuity = Continuity::Unknown;

@@ -49,8 +49,15 @@ impl Upkeep {
     /// known from after, was lost with a restart of its server.
     pub(crate) fn crosses(&self, op: &Op) -> bool {
         match op {
-            Op::Probe { .. } => !self.registering.is_empty() || !self.registered.is_empty(),
-            Op::Register { .. } => !self.probing.is_empty() || !self.answered.is_empty(),
+            Op::Probe { targets, .. } => {
+                let made = self.registering.values().map(|(pv, _)| pv);
+                let mut made = made.chain(self.registered.iter().map(|(pv, ..)| pv));
+                made.any(|pv| targets.iter().any(|target| target.pv == *pv))
+            }
+            Op::Register { pv, .. } => {
+                let runs = self.probing.values().chain(self.answered.iter().map(|(_, run)| run));
+                runs.into_iter().any(|run| run.order.contains_key(pv))
+            }
             _ => false,
         }
     }

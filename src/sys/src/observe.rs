@@ -48,18 +48,23 @@ impl Observer {
                 gaps.push(e.to_string());
                 true
             });
+        let left_over = self.left_over(&mut gaps);
+        let node = text::read(&self.roots.proc.join("sys/kernel/hostname")).map(Name::from).unwrap_or_else(|e| {
+            gaps.push(e.to_string());
+            Name::default()
+        });
+        KernelView { sessions, dm, pv_links, iscsid, lvm_running, left_over, node, partial, gaps }
+    }
+
+    fn left_over(&mut self, gaps: &mut Vec<String>) -> Vec<String> {
         let found = self.left_over.take().map_or_else(|| LeftOver::find(&self.roots), Ok);
         let mut found = found.unwrap_or_else(|e| {
             gaps.push(e.to_string());
             LeftOver::default()
         });
-        let left_over = found.look(&self.roots);
-        let node = text::read(&self.roots.proc.join("sys/kernel/hostname")).map(Name::from).unwrap_or_else(|e| {
-            gaps.push(e.to_string());
-            Name::default()
-        });
+        let at_work = found.look(&self.roots);
         self.left_over = Some(found);
-        KernelView { sessions, dm, pv_links, iscsid, lvm_running, left_over, node, partial, gaps }
+        at_work
     }
 
     /// Every dm device; `None` when they could not be listed, which is not the same as none.

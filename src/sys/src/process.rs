@@ -86,7 +86,8 @@ pub struct LeftOver(Vec<Command>);
 impl LeftOver {
     /// Those in our own control group. To be called before any command of this run.
     ///
-    /// One that was told to go on in the background only waits for a copy to end, for hours perhaps, and is none.
+    /// One that was told to go on in the background (`-b`) is left out: it may wait for the end of a copy for hours, and what it
+    /// writes before that is a leg that is wanted.
     ///
     /// # Errors
     /// No list of processes.

@@ -16,8 +16,8 @@ use crate::wait::{Look, wait_until};
 /// it grows to.
 const STAY: u32 = 15;
 
-/// Five losses in a row cost two copies at most, the settle time is shown, and in the end all is redundant. Each is over as
-/// soon as it is told: most legs are not even given up.
+/// Five losses in a row cost two copies at most, the settle time is shown, and in the end all is redundant. Each costs
+/// the legs, unless they were not back yet.
 pub fn five_flaps(stage: &mut Stage<'_>) -> Result<()> {
     stage.start_writers()?;
     for flap in 1..=5_u64 {

@@ -11,7 +11,7 @@ use crate::lun::Image;
 use crate::mirror::wait_for_mounts;
 use crate::reboot::switch_on;
 use crate::scenarios::boot::boot_with_b_alone;
-use crate::stage::{LOSS_LIMIT, Stage};
+use crate::stage::Stage;
 use crate::stock::{self, VOLUMES, wait_for_units};
 use crate::wait::{Look, wait_until};
 
@@ -92,10 +92,7 @@ pub fn two_mirrors(stage: &mut Stage<'_>) -> Result<()> {
 pub fn another_machine(stage: &mut Stage<'_>) -> Result<()> {
     stage.start_writers()?;
     Fault::Cut.strike(stage.guest(), Server::B)?;
-    for volume in VOLUMES {
-        stage.wait_for_state(volume, &["degraded"], LOSS_LIMIT)?;
-        stage.wait_for_progress(volume, 20)?;
-    }
+    super::quick::lose(stage)?;
     stage.step("another machine writes the metadata on a");
     let elsewhere = "unshare --uts sh -c 'hostname elsewhere; vgchange --addtag elsewhere vg0'";
     stage.guest().sh(&format!("systemctl stop {UNIT}; {elsewhere}; systemctl start {UNIT}"))?;

@@ -3,7 +3,7 @@
 use crate::bench::Bench;
 use crate::bench::machine::{A, B, Content, LUN, Machine, uuid};
 use mirrorkeeper_core::input::{Command, Refusal, Reply};
-use mirrorkeeper_core::observation::VgObs;
+use mirrorkeeper_core::observation::{LegHealth, VgObs};
 use mirrorkeeper_core::words::{Hold, LegState, UnmanagedReason};
 
 /// Leg B is lost; then something is done to it; then it is back.
@@ -102,6 +102,24 @@ fn a_leg_in_use_on_a_lun_of_another_size_is_kept_from_reads() {
         assert_eq!(all.iter().map(|code| bench.times(code).len()).sum::<usize>(), 1, "{}", bench.story());
         assert_eq!(bench.mirror(lv).hold, Some(hold), "{}", bench.story());
     }
+}
+
+#[test]
+fn no_other_leg_is_revived_beside_one_that_is_kept_from_reads() {
+    let mut bench = Bench::settled(&["r1", "r2"], &[]);
+    bench.machine.down(B, true);
+    bench.machine.servers[B].size = LUN * 2;
+    let raid = &mut bench.machine.raids[0];
+    (raid.legs[B].health, raid.legs[A].failed) = (LegHealth::Dead, 1 << B);
+    raid.legs[A].events += 4;
+    bench.run_for(2);
+    bench.forget();
+    bench.machine.back(B);
+    bench.run_until(60, "quarantine", |b| !b.times("quarantine").is_empty());
+    bench.run_for(300);
+    let dead = bench.machine.raids[0].legs[B].health == LegHealth::Dead;
+    assert!(dead && !bench.machine.raids[0].legs[B].flagged, "{}", bench.story());
+    assert!(bench.machine.raids[1].legs[B].flagged, "{}", bench.story());
 }
 
 #[test]

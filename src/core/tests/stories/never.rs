@@ -1,6 +1,6 @@
 //! The never-list: whatever a planner might come up with, these operations do not leave the engine.
 
-use crate::bench::machine::{A, B, Machine, SECOND, uuid};
+use crate::bench::machine::{A, B, LUN, Machine, SECOND, uuid};
 use mirrorkeeper_core::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use mirrorkeeper_core::ledger::{Cause, Ledger, Loss, Stage, TargetRecord, Trust};
 use mirrorkeeper_core::name::Name;
@@ -424,6 +424,13 @@ fn no_login_where_a_session_is() {
     let login = Op::Login { target: Machine::target(A) };
     Stand::new().refuses(&login, "has a session");
     Stand::new().with(|s| s.machine.lose_session(A)).allows(&login);
+}
+
+#[test]
+fn no_leg_is_revived_on_a_lun_of_another_size() {
+    let stand = Stand::new().dead(B).with(|s| s.machine.servers[B].size = LUN * 2);
+    stand.refuses(&quarantine(B), "identity-mismatch");
+    stand.refuses(&restore(), "identity-mismatch");
 }
 
 #[test]
