@@ -22,7 +22,7 @@ pub enum Slot {
     Disk(Name),
     /// Its socket.
     Socket(TargetKey),
-    /// A read that tells whether its server answers.
+    /// A read, or a knock, that tells whether its server answers.
     Reach(TargetKey),
     /// Its end: must not wait behind a login or a write to the same session.
     Fence(TargetKey),
@@ -77,7 +77,7 @@ const PROBE: &str = "probe";
 /// First and longest pause between tries of an operation.
 fn backoff(op: &Op, settings: &Settings) -> (Duration, Duration) {
     match op {
-        Op::Login { .. } => settings.login_backoff,
+        Op::Login { .. } | Op::Knock { .. } => settings.login_backoff,
         // Writers hang meanwhile.
         Op::Fence { .. } | Op::ReadDirect { .. } | Op::DestroySocket { .. } => {
             (Duration::from_secs(1), Duration::from_secs(1))
@@ -95,10 +95,11 @@ pub fn slot(op: &Op) -> Slot {
         Op::Login { target } | Op::SetRecoveryTmo { target, .. } | Op::UpdateNode { target, .. } => {
             Slot::Target(target.clone())
         }
-        Op::SetDetect { target, .. } | Op::SampleSocket { target, .. } | Op::DestroySocket { target, .. } => {
-            Slot::Socket(target.clone())
-        }
-        Op::ReadDirect { target, .. } => Slot::Reach(target.clone()),
+        Op::SetDetect { target, .. }
+        | Op::SampleSocket { target, .. }
+        | Op::DestroySocket { target, .. }
+        | Op::ClearConnection { target, .. } => Slot::Socket(target.clone()),
+        Op::ReadDirect { target, .. } | Op::Knock { target, .. } => Slot::Reach(target.clone()),
         Op::Fence { target, .. } => Slot::Fence(target.clone()),
         Op::Rescan { disk }
         | Op::SetOffline { disk }

@@ -30,7 +30,7 @@ use crate::watch::Watch;
 use crate::witness::Objection;
 use crate::words::{EventCode, Hold, Operation, Severity, UnmanagedReason};
 use crate::world::World;
-use crate::{boot, detect, fence, jobs::Jobs, pause, roles, silence, timeouts};
+use crate::{boot, detect, fence, jobs::Jobs, pause, roles, silence, timeouts, trapped};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -384,11 +384,12 @@ impl Engine {
         }
     }
 
-    /// Logins that are due, and an iscsid that is missing although it has sessions to look after.
+    /// Logins that are due, sessions that iscsid cannot have back, and an iscsid that is missing although it has some.
     fn wish_iscsi(&mut self, now: Now, wishes: &mut Vec<(Op, String)>) {
         for target in self.targets.logins_due(&self.ledger, now.mono) {
             wishes.push((Op::Login { target }, "managed and without a session".to_owned()));
         }
+        wishes.extend(self.situation(now, trapped::plan));
         let missing = self.targets.iscsid_missing_since;
         // A restart leaves it away for a moment.
         if missing.is_some_and(|since| now.mono.since(since) >= self.settings.suspended_grace) {

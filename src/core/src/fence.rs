@@ -27,7 +27,7 @@ pub const LEAD: Duration = Duration::from_millis(500);
 
 /// How long after a restart of iscsid a failed session is no sign of a dead server: it takes its sessions over one after the
 /// other, a few seconds each (`facts/lab.md` 12).
-const RESTARTED: Duration = Duration::from_secs(60);
+pub const RESTARTED: Duration = Duration::from_secs(60);
 
 /// Disks that answered a direct read, and when that read was begun.
 pub type Answers = BTreeMap<TargetKey, Mono>;

@@ -49,6 +49,7 @@ pub mod takedown;
 pub mod time;
 pub mod timeouts;
 pub mod topology;
+mod trapped;
 pub mod trust;
 mod upkeep;
 pub mod view;

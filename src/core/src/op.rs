@@ -337,6 +337,20 @@ pub enum Op {
         /// Target.
         target: TargetKey,
     },
+    /// See whether a portal accepts a connection while its session is away.
+    Knock {
+        /// Target.
+        target: TargetKey,
+        /// It did the last time.
+        again: bool,
+    },
+    /// Tell the kernel that a session's failed connection was stopped, so that iscsid can bind another (`trapped`).
+    ClearConnection {
+        /// Kernel session id.
+        sid: u32,
+        /// Target.
+        target: TargetKey,
+    },
     /// Write `replacement_timeout` into the node record.
     UpdateNode {
         /// Target.
@@ -412,7 +426,7 @@ pub enum OpResult {
     Detect(Detect),
     /// What the socket has; `None` when it is gone.
     Sampled(Option<Backlog>),
-    /// The disk answered, after so many microseconds.
+    /// The disk, or the portal, answered, after so many microseconds.
     Answered(u64),
     /// The portal did not answer a TCP connect; nothing was run.
     NoAnswer(String),

@@ -13,6 +13,7 @@ use crate::silence;
 use crate::snapshot::{Details, Object, Value};
 use crate::time::{Mono, Now};
 use crate::topology::{Live, Mirror};
+use crate::trapped;
 use crate::words::{EventCode, MirrorState, Operation, Severity};
 use std::time::Duration;
 
@@ -82,6 +83,14 @@ impl Engine {
                 if let OpResult::Answered(micros) = result {
                     self.answers.insert(target.clone(), Mono(now.mono.0.saturating_sub(*micros)));
                 }
+            }
+            Op::Knock { target, .. } => {
+                let target = self.targets.all.get_mut(target);
+                target.into_iter().for_each(|target| trapped::heard(target, result, now.mono));
+            }
+            // Whether that was it is seen by the session; if not, all begins anew.
+            Op::ClearConnection { target, .. } => {
+                self.targets.all.entry(target.clone()).and_modify(|target| target.heard = None);
             }
             Op::Fence { target, .. } if worked => {
                 let details = Details::from([

@@ -15,6 +15,7 @@ use crate::roles::{self, session};
 use crate::silence;
 use crate::timeouts::STOCK;
 use crate::topology::{Leg, Live, Mirror};
+use crate::trapped;
 use crate::trust::{good_legs, sources};
 use crate::witness;
 use crate::words::TargetState;
@@ -121,6 +122,7 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             })
         }
         Op::Fence { target, sid } => fence::check(s, target, *sid),
+        Op::ClearConnection { target, sid } => trapped::check(s, target, *sid),
         Op::DestroySocket { target, sid, seen } => silence::check(s, target, *sid, *seen),
         Op::Stamp { vg, .. } => {
             let here = s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid && m.unmanaged.is_none());

@@ -17,6 +17,7 @@ use crate::settings::Settings;
 use crate::silence;
 use crate::time::{Mono, Now, Wall};
 use crate::topology::{Leg, Mirror};
+use crate::trapped;
 use crate::words::TargetState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub struct Target {
     pub noop: Option<(u32, u32)>,
     /// What its socket was last found to have.
     pub detect: Option<detect::Found>,
+    /// Since when its portal has been heard while its session is away.
+    pub heard: Option<trapped::Heard>,
     /// What is known of a socket that takes no limit.
     pub silence: Option<silence::Found>,
     /// Kernel names of its disks.
@@ -91,6 +94,7 @@ impl Target {
             noop: None,
             detect: None,
             silence: None,
+            heard: None,
             disks: Vec::new(),
             node: None,
             up_since: None,
@@ -170,7 +174,8 @@ pub struct Targets {
     /// Since when iscsid has been missing although sessions exist.
     pub iscsid_missing_since: Option<Mono>,
     iscsid: Option<ProcessObs>,
-    iscsid_restarted: Option<Mono>,
+    /// When iscsid was last restarted.
+    pub iscsid_restarted: Option<Mono>,
     overrun: Option<Mono>,
 }
 
@@ -247,7 +252,8 @@ impl Targets {
             let session = kernel.sessions.iter().find(|s| s.target == *key);
             let noted = ledger.targets.get(&key.name).and_then(|r| r.connection);
             let connection = session.and_then(|session| connection_of(session, noted));
-            if connection != noted {
+            // One that is found down has been so for nobody knows how long.
+            if connection != noted || session.is_some() && connection.is_none() {
                 target.away_since.get_or_insert(now.mono);
             }
             let short = target.away_since.is_none_or(|at| now.mono.since(at) <= ISCSID_ABSENCE);
@@ -274,6 +280,7 @@ impl Targets {
                 record.connection = Some(connection);
                 record.logged_out_in_boot = None;
                 (target.conn_error, target.away, target.away_since) = (false, false, None);
+                target.heard = None;
             }
         }
         broken

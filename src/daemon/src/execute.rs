@@ -14,6 +14,7 @@ use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::{Backlog, Detect};
 use mirrorkeeper_core::op::{OnDeadline, Op, OpResult};
 use mirrorkeeper_sys::child::{self, Ended, Limits, Outcome};
+use mirrorkeeper_sys::netlink::stop;
 use mirrorkeeper_sys::probe::{self, DirectRead, Verb};
 use mirrorkeeper_sys::tcp::{self, Miss, Sockets};
 use mirrorkeeper_sys::{Error, Roots, sysfs, throttle};
@@ -72,6 +73,17 @@ impl Executor {
                 Ok(()) => self.run(id, &op, op.argv().unwrap_or_default(), None).await,
                 Err(why) => self.report(id, OpResult::NoAnswer(why)).await,
             },
+            Op::Knock { target, .. } => {
+                let begun = Instant::now();
+                let answered = |()| OpResult::Answered(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+                let result = portal_answers(target).await.map_or_else(OpResult::NoAnswer, answered);
+                tracing::debug!(op = op.code(), command = op.command_line(), ?result, "{}", op.command_line());
+                self.report(id, result).await;
+            }
+            Op::ClearConnection { sid, .. } => {
+                let (roots, sid) = (self.roots.clone(), *sid);
+                self.here(id, &op, move || wrote(stop::failed(&roots, sid))).await;
+            }
             // It may have come back since that was decided.
             Op::Fence { sid, .. } if sysfs::logged_in(&self.roots, *sid) => {
                 self.report(id, OpResult::Failed("it is logged in again".into())).await;

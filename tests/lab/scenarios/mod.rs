@@ -157,6 +157,7 @@ pub const SCENARIOS: &[Scenario] = &[
     // People, and the daemon itself.
     with_package("logout-login", false, session::logout_login, "target b logged out and in by hand: a new disk name"),
     with_package("iscsid-restart", false, session::iscsid_restart, "iscsid restarted: no leg lost, no alarm"),
+    with_package("iscsid-trapped", false, session::iscsid_trapped, "iscsid can never have a session back by itself"),
     with_package("iscsi-upgrade", false, upgrade::open_iscsi, "open-iscsi is upgraded under load: no leg lost"),
     with_package(
         "blocked-leg-bus",

@@ -14,7 +14,7 @@ use crate::topology::{Live, Mirror};
 use crate::upkeep::Stopping;
 use crate::witness::Objection;
 use crate::words::{EventCode, Severity, TargetState, TimeoutReason};
-use crate::{fence, incident, server_view, servers, silence, view};
+use crate::{fence, incident, server_view, servers, silence, trapped, view};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,11 +102,15 @@ impl Engine {
         let moments = [quick.saturating_sub(fence::LEAD), quick];
         let dead = targets.clone().filter_map(|target| target.away_since()).flat_map(|at| moments.map(|d| at.after(d)));
         let silent = targets.clone().flat_map(|target| silence::due(target, s));
+        let trapped = targets.clone().filter_map(|t| t.away_since()).map(|at| at.after(trapped::PATIENCE));
+        let heard = targets.clone().filter_map(|t| t.heard).map(trapped::Heard::due);
         let logins = targets.filter_map(|t| t.next_attempt);
+        let restarted = self.targets.iscsid_restarted.map(|at| at.after(fence::RESTARTED));
         let missing = self.targets.iscsid_missing_since.map(|at| at.after(s.suspended_grace));
         let stuck =
             self.watch.stuck_since.values().flat_map(|at| [s.suspended_grace, s.dmeventd_grace].map(|d| at.after(d)));
-        let retries = [missing, self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
+        let retries =
+            [missing, restarted, self.saved.retry, self.wants.lvm_retry.map(|(at, _)| at)].into_iter().flatten();
         let looks = self.probes.values().map(ProbeRun::expires);
         let stamps = self.upkeep.stamps.done.values().map(|at| at.after(s.stamp_interval));
         let scrubs = self.scrubs.values().map(|scrub| scrub.since.after(SCRUB_UNSEEN));
@@ -114,6 +118,8 @@ impl Engine {
         let all = settled
             .chain(logins)
             .chain(dead)
+            .chain(trapped)
+            .chain(heard)
             .chain(silent)
             .chain(stuck)
             .chain(self.watch.due())

@@ -81,6 +81,8 @@ impl Op {
             | Self::SetDetect { .. }
             | Self::SampleSocket { .. }
             | Self::DestroySocket { .. }
+            | Self::Knock { .. }
+            | Self::ClearConnection { .. }
             | Self::ReadDirect { .. }
             | Self::Rescan { .. }
             | Self::SetOffline { .. }
@@ -104,6 +106,8 @@ impl Op {
             Self::SetDetect { sid, millis, .. } => format!("set TCP_USER_TIMEOUT of session {sid} to {millis} ms"),
             Self::SampleSocket { sid, .. } => format!("look at the socket of session {sid}"),
             Self::DestroySocket { sid, .. } => format!("destroy the socket of session {sid}"),
+            Self::Knock { target, .. } => format!("connect to {}", target.portal),
+            Self::ClearConnection { sid, .. } => format!("tell the kernel that connection {sid}:0 was stopped"),
             Self::ReadDirect { disk, .. } => format!("read a block of {disk}"),
             Self::Rescan { disk } => format!("echo 1 > /sys/block/{disk}/device/rescan"),
             Self::SetOffline { disk } => format!("echo offline > /sys/block/{disk}/device/state"),

@@ -118,6 +118,8 @@ impl Op {
             Self::SampleSocket { .. } => "sample-socket",
             Self::DestroySocket { .. } => "destroy-socket",
             Self::ReadDirect { .. } => "read-direct",
+            Self::Knock { .. } => "knock",
+            Self::ClearConnection { .. } => "clear-connection",
             Self::Fence { .. } => "fence",
             Self::UpdateNode { .. } => "update-node",
             Self::Rescan { .. } => "rescan",
@@ -144,6 +146,8 @@ impl Op {
             | Self::SetDetect { .. }
             | Self::SampleSocket { .. }
             | Self::DestroySocket { .. }
+            | Self::Knock { .. }
+            | Self::ClearConnection { .. }
             | Self::SetOffline { .. }
             | Self::SetRunning { .. }
             | Self::ReadThrottle { .. }

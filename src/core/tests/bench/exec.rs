@@ -61,6 +61,18 @@ impl Machine {
                     None => OpResult::TimedOut,
                 }
             }
+            Op::Knock { target, .. } => {
+                let server = [A, B].into_iter().find(|s| Self::target(*s) == *target);
+                match server.filter(|server| self.servers[*server].up.0) {
+                    Some(_) => OpResult::Answered(500),
+                    None => OpResult::NoAnswer("connection timed out".into()),
+                }
+            }
+            Op::ClearConnection { sid, .. } => {
+                let server = self.sessions.iter().position(|s| s.as_ref().is_some_and(|s| s.sid == *sid));
+                server.into_iter().for_each(|server| self.servers[server].trapped = false);
+                OpResult::Wrote
+            }
             Op::Fence { sid, .. } => {
                 let up = |s: &Session| s.sid == *sid && s.state.0 == SessionState::LoggedIn;
                 let server = self.sessions.iter().position(|s| s.as_ref().is_some_and(|s| s.sid == *sid));

@@ -66,6 +66,8 @@ pub struct Server {
     pub written_elsewhere: Option<u64>,
     /// Exit code of a first login.
     pub login_code: i32,
+    /// iscsid can bind no new connection to its session (open-iscsi #387).
+    pub trapped: bool,
 }
 
 /// A session with its disk.
@@ -187,6 +189,7 @@ impl Machine {
             written_elsewhere: None,
             lun_gone: false,
             login_code: 0,
+            trapped: false,
         };
         let mut machine = Self {
             now: 1000 * SECOND,
@@ -420,7 +423,7 @@ impl Machine {
             session.state = (SessionState::Free, now);
             session.disk_state = ScsiState::TransportOffline;
             self.news.push(Input::Tick);
-        } else if session.state.0 != SessionState::LoggedIn && host.up.0 && iscsid.0.is_some() {
+        } else if session.state.0 != SessionState::LoggedIn && host.up.0 && !host.trapped && iscsid.0.is_some() {
             let since =
                 host.up.1.max(iscsid.1).max(if session.state.0 == SessionState::Failed { session.state.1 } else { 0 });
             if now >= session.bounce.unwrap_or(since + RECONNECT) {

@@ -427,6 +427,18 @@ fn no_login_where_a_session_is() {
 }
 
 #[test]
+fn no_connection_is_cleared_that_iscsid_may_have_back() {
+    let clear = |s: &Stand| Op::ClearConnection {
+        sid: s.machine.sessions[B].as_ref().map_or(9, |s| s.sid),
+        target: Machine::target(B),
+    };
+    let up = Stand::new();
+    up.refuses(&clear(&up), "iscsid's business");
+    let down = Stand::new().with(|s| s.machine.down(B, true));
+    down.refuses(&clear(&down), "iscsid's business");
+}
+
+#[test]
 fn no_leg_is_revived_on_a_lun_of_another_size() {
     let stand = Stand::new().dead(B).with(|s| s.machine.servers[B].size = LUN * 2);
     stand.refuses(&quarantine(B), "identity-mismatch");

@@ -181,3 +181,53 @@ fn no_login_where_a_session_exists() {
     assert!(bench.times("login").is_empty(), "iscsid reconnects what it has\n{}", bench.story());
     assert!(bench.machine.now > SECOND);
 }
+
+#[test]
+fn a_session_that_iscsid_can_never_have_back_is_let_go() {
+    let mut bench = Bench::settled(&["r1"], &["testlv"]);
+    bench.machine.servers[B].trapped = true;
+    bench.machine.down(B, true);
+    bench.run_for(60);
+    assert!(bench.times("clear-connection").is_empty(), "nobody answers\n{}", bench.story());
+    let back = bench.machine.now / SECOND;
+    bench.machine.back(B);
+    bench.run_until_redundant(300);
+    let cleared = bench.times("clear-connection");
+    assert_eq!(cleared.len(), 1, "{}", bench.story());
+    // The pause between knocks, and twice what an iscsid that is free needs.
+    assert!((15..=90).contains(&(cleared[0] - back)), "{cleared:?} {back}\n{}", bench.story());
+    assert!(bench.times("login").is_empty() && bench.times("fence").is_empty(), "{}", bench.story());
+}
+
+#[test]
+fn writers_who_wait_for_a_trapped_session_are_served() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    for server in [A, B] {
+        bench.machine.servers[server].trapped = true;
+        bench.machine.down(server, true);
+    }
+    bench.run_for(5);
+    bench.machine.back(A);
+    bench.machine.back(B);
+    bench.run_until_redundant(300);
+    let (a, b) = (bench.machine.session(A).sid, bench.machine.session(B).sid);
+    assert_eq!(bench.times("clear-connection").len(), 2, "{}", bench.story());
+    assert!(a <= 2 && b <= 2, "nobody was logged out: {a} {b}\n{}", bench.story());
+}
+
+#[test]
+fn what_keeps_a_session_away_else_is_left_to_iscsid() {
+    let mut bench = Bench::settled(&["r1"], &[]);
+    bench.machine.down(B, true);
+    bench.run_for(3600);
+    assert!(bench.times("clear-connection").is_empty(), "{}", bench.story());
+    let knocks = bench.times("knock");
+    assert!((50..=120).contains(&knocks.len()), "one a minute at most, for ever: {knocks:?}");
+    bench.command(Command::Pause { reason: "test".into(), uid: 0 }).unwrap();
+    bench.machine.servers[B].trapped = true;
+    bench.machine.back(B);
+    bench.run_for(300);
+    assert!(bench.times("clear-connection").is_empty(), "{}", bench.story());
+    bench.command(Command::Resume { uid: 0 }).unwrap();
+    bench.run_until_redundant(300);
+}

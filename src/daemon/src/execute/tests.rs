@@ -48,6 +48,27 @@ async fn a_login_to_a_dead_portal_runs_no_command() {
 }
 
 #[tokio::test]
+async fn a_knock_tells_whether_somebody_is_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_taken, dead) = dead_portal();
+    let (executor, mut inputs) = executor();
+    for (portal, there) in [(listener.local_addr().unwrap().to_string(), true), (dead, false)] {
+        executor.start(OpId(3), Op::Knock { target: target(&portal, "default"), again: false });
+        let Some(Input::OpEnded(OpId(3), said)) = inputs.recv().await else { panic!("an end wanted") };
+        assert!(matches!(said, OpResult::Answered(_)) == there, "{said:?}");
+        assert!(matches!(said, OpResult::NoAnswer(_)) != there, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_gone_is_not_cleared() {
+    let (executor, mut inputs) = executor();
+    executor.start(OpId(4), Op::ClearConnection { sid: 9, target: target("10.0.0.1:3260", "default") });
+    let Some(Input::OpEnded(OpId(4), OpResult::Failed(why))) = inputs.recv().await else { panic!("a failure wanted") };
+    assert!(why.contains("connection9:0/state"), "{why}");
+}
+
+#[tokio::test]
 async fn a_sysfs_write_to_a_session_that_is_gone_says_so() {
     let (executor, mut inputs) = executor();
     let op = Op::SetRecoveryTmo { sid: 9, target: target("10.0.0.1:3260", "default"), seconds: Some(600) };

@@ -358,6 +358,23 @@ impl World {
             self.daemon.inputs.push_back(Input::Nodes(Ok(nodes)));
         }
     }
+
+    /// What goes wrong with an operation by chance. A knock is no tool that could.
+    pub(super) fn some_trouble(&mut self, op: &Op) -> Option<Trouble> {
+        if self.daemon.trouble == 0 || matches!(op, Op::Knock { .. }) || !self.rng.chance(self.daemon.trouble) {
+            return None;
+        }
+        let writer = op.writes_vg().is_some();
+        Some(match self.rng.below(8) {
+            0 if writer => Trouble::KilledSuspended,
+            1 if writer => Trouble::Lies(5),
+            2 if op.lvs().len() > 1 => Trouble::Partial,
+            3 => Trouble::Slow(self.rng.between(3, 60)),
+            4 => Trouble::Slow(200),
+            5 => Trouble::Fail,
+            _ => Trouble::Exit(5),
+        })
+    }
 }
 
 /// An event in one line.

@@ -89,9 +89,11 @@ impl World {
             | Op::SampleSocket { .. }
             | Op::DestroySocket { .. }
             | Op::ReadDirect { .. }
+            | Op::ClearConnection { .. }
             | Op::SetOffline { .. }
             | Op::SetRunning { .. }
             | Op::Rescan { .. } => SECOND / 1000,
+            Op::Knock { .. } => SECOND / 10,
             Op::Login { .. } | Op::StartIscsid => SECOND,
             op if op.writes_vg().is_some() => self.rng.between(800, 2000) * SECOND / 1000,
             _ => self.rng.between(100, 400) * SECOND / 1000,
@@ -109,22 +111,6 @@ impl World {
         }
         let (run, begun) = (self.daemon.run, self.now);
         self.daemon.jobs.push(Job { number, run, id, op, trouble, begun, waits: false });
-    }
-
-    fn some_trouble(&mut self, op: &Op) -> Option<Trouble> {
-        if self.daemon.trouble == 0 || !self.rng.chance(self.daemon.trouble) {
-            return None;
-        }
-        let writer = op.writes_vg().is_some();
-        Some(match self.rng.below(8) {
-            0 if writer => Trouble::KilledSuspended,
-            1 if writer => Trouble::Lies(5),
-            2 if op.lvs().len() > 1 => Trouble::Partial,
-            3 => Trouble::Slow(self.rng.between(3, 60)),
-            4 => Trouble::Slow(200),
-            5 => Trouble::Fail,
-            _ => Trouble::Exit(5),
-        })
     }
 
     /// The promises about what is begun.
@@ -334,6 +320,8 @@ impl World {
             Op::SampleSocket { sid, .. } => self.sample_socket(*sid),
             Op::DestroySocket { sid, seen, .. } => self.destroy_socket(*sid, *seen),
             Op::ReadDirect { disk, .. } => self.read_direct(disk),
+            Op::Knock { target, .. } => self.knock(target),
+            Op::ClearConnection { sid, .. } => self.clear_connection(*sid),
             Op::Fence { sid, .. } => self.fence(*sid),
             Op::UpdateNode { target, seconds } => {
                 let server = self.targets.iter().position(|t| t == target);

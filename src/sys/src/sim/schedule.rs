@@ -80,6 +80,7 @@ pub fn plan_of(seed: u64) -> Plan {
         fence: rng.chance(90),
         ..Settings::default()
     };
+    let quirks = Quirks { old_iscsid: rng.chance(50), ..quirks };
     Plan { servers, vgs, replacement_timeout, quirks, settings }
 }
 

@@ -3,11 +3,14 @@
 
 use super::clock::{Happening, SECOND};
 use super::content::Label;
+use super::server::Fault;
 use super::truth_keeper::Actor;
 use super::world::World;
+use mirrorkeeper_core::ids::TargetKey;
 use mirrorkeeper_core::input::{Input, IscsiHint};
 use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::ProcessObs;
+use mirrorkeeper_core::op::OpResult;
 
 /// How long a session may be away because iscsid was restarted, and nobody thinks that its server was.
 const BOUNCE: u64 = 10 * SECOND;
@@ -76,6 +79,8 @@ pub struct Session {
     pub answered: Option<u64>,
     /// It is lost because a new iscsid takes it over.
     pub bounced: bool,
+    /// The kernel waits for word from iscsid that never comes, and takes no new connection.
+    pub trapped: bool,
     /// Its disks, one a VG.
     pub disks: Vec<Disk>,
 }
@@ -200,6 +205,9 @@ impl World {
             self.queue.at(self.now + 10 * SECOND, Happening::Relogin { sid });
             return;
         }
+        if self.is_trapped(server) {
+            return;
+        }
         self.next_number += 1;
         let (now, port) = (self.now, 40_000 + u16::try_from(self.next_number % 20_000).unwrap_or(0));
         let Some(session) = self.sessions[server].as_mut().filter(|s| s.state != State::LoggedIn) else { return };
@@ -221,6 +229,39 @@ impl World {
         self.poke();
         self.paths_changed(Actor::Nature);
         self.complete();
+    }
+
+    /// Whether a session's new connection breaks at the wrong moment, or one before did (`trapped` in the core).
+    fn is_trapped(&mut self, server: usize) -> bool {
+        let falls = self.quirks.old_iscsid && self.traps.chance(2);
+        let Some(session) = self.sessions[server].as_mut().filter(|s| s.state != State::LoggedIn) else { return false };
+        session.trapped |= falls;
+        let (sid, trapped) = (session.sid, session.trapped);
+        if trapped {
+            self.note(|_| format!("  can't bind conn {sid}:0"));
+        }
+        trapped
+    }
+
+    /// Whether a portal accepts connections. A target that hangs has a kernel that does.
+    pub(super) fn knock(&self, target: &TargetKey) -> OpResult {
+        let fault = self.targets.iter().position(|t| t == target).map(|server| self.servers[server].fault);
+        match fault {
+            Some(None | Some(Fault::Hung)) => OpResult::Answered(500),
+            _ => OpResult::NoAnswer("connection timed out".to_owned()),
+        }
+    }
+
+    /// The kernel is told that a connection was stopped; iscsid tries every two seconds.
+    pub fn clear_connection(&mut self, sid: u32) -> OpResult {
+        let failed = |s: &&mut Session| s.sid == sid && s.state != State::LoggedIn;
+        let Some(session) = self.sessions.iter_mut().flatten().find(failed) else {
+            return OpResult::Failed("\"up\" is not failed".to_owned());
+        };
+        if std::mem::take(&mut session.trapped) {
+            self.queue.at(self.now + 2 * SECOND, Happening::Relogin { sid });
+        }
+        OpResult::Wrote
     }
 
     /// A session appears: new id, new disks.
@@ -255,6 +296,7 @@ impl World {
             limit: 0,
             answered: None,
             bounced: false,
+            trapped: false,
             disks,
         };
         self.sessions[server] = Some(session);
@@ -297,7 +339,8 @@ impl World {
         self.note(|_| "  iscsid starts".to_owned());
         let mut turn = self.now;
         for server in 0..self.sessions.len() {
-            let Some(session) = &self.sessions[server] else { continue };
+            let Some(session) = &mut self.sessions[server] else { continue };
+            session.trapped = false;
             let (sid, up) = (session.sid, session.state == State::LoggedIn);
             if up {
                 // The first one at once.

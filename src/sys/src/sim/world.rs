@@ -59,6 +59,8 @@ pub struct Quirks {
     pub no_detect: bool,
     /// Nor may sockets be destroyed, so that it is no use to watch them.
     pub no_destroy: bool,
+    /// open-iscsi before 2.1.9, which cannot have a session back whose new connection breaks at the wrong moment.
+    pub old_iscsid: bool,
 }
 
 impl Plan {
@@ -102,6 +104,8 @@ pub struct World {
     pub wall_jump: i64,
     /// Chance.
     pub rng: Rng,
+    /// Chance of iscsid's trap alone.
+    pub(super) traps: Rng,
     /// What will happen.
     pub queue: Queue,
     /// Servers.
@@ -172,6 +176,7 @@ impl World {
             now: 1000 * SECOND,
             wall_jump: 0,
             rng: Rng::new(seed),
+            traps: Rng::new(seed ^ 0x7472_6170),
             queue: Queue::default(),
             servers: (0..plan.servers).map(|_| Server::new(plan.replacement_timeout)).collect(),
             targets: (0..plan.servers).map(target).collect(),

@@ -94,6 +94,19 @@ fn without_iscsid_nobody_reconnects_and_its_start_bounces_the_healthy_session() 
 }
 
 #[test]
+fn a_connection_that_breaks_while_it_is_set_up_is_never_had_back_until_the_kernel_is_told() {
+    let mut w = r1();
+    let sid = w.sessions[B].as_ref().map(|s| s.sid).unwrap();
+    w.sessions[B].as_mut().unwrap().trapped = true;
+    w.break_connection(B, 1020);
+    pass(&mut w, 60);
+    assert_eq!((w.sessions[B].as_ref().map(|s| s.state), letters(&w, R1)), (Some(State::Free), "AD".to_owned()));
+    w.clear_connection(sid);
+    pass(&mut w, 3);
+    assert_eq!(w.sessions[B].as_ref().map(|s| (s.sid, s.state)), Some((sid, State::LoggedIn)), "the same session");
+}
+
+#[test]
 fn a_deleted_target_answers_and_does_not_log_in_until_it_is_back() {
     let mut w = r1();
     w.servers[B].target_gone = true;
