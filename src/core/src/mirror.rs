@@ -97,10 +97,9 @@ pub fn let_go(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 fn requeue(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, String)> {
     let since = s.stuck_since.get(&mirror.lv.uuid).filter(|_| s.keeping.contains(&mirror.lv.uuid))?;
     let early = s.now.mono.since(*since) < s.settings.suspended_grace;
-    // LVM refreshes none that lacks a PV.
-    let here = |leg: &Leg| leg.up() && leg.attached && !leg.missing && leg.health == Some(LegHealth::InSync);
-    let all_here = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(here);
-    if early || !all_here || mirror.suspended || !s.reported || s.blocked_device().is_some() {
+    let parts = || mirror.legs.iter().filter(|leg| leg.index.is_some());
+    let here = |leg: &Leg| leg.up() && leg.attached && leg.health == Some(LegHealth::InSync);
+    if early || !parts().all(here) || mirror.suspended || !s.reported || s.blocked_device().is_some() {
         return None;
     }
     if matches!(mirror.live, Live::Mirror { nosync: true, .. }) {
@@ -108,6 +107,10 @@ fn requeue(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, S
                    so suspend it with dmsetup suspend --noflush --nolockfs, resume it, and restart mirrorkeeper";
         plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
         return None;
+    }
+    // LVM refreshes none that lacks a PV.
+    if let Some(leg) = parts().find(|leg| leg.missing) {
+        return s.restore_missing(mirror, &leg.pv).map_err(|objection| plan.hold(mirror, objection)).ok();
     }
     let why = format!("a leg of {} failed, or its copy stands still; what waits for that is issued anew", mirror.name);
     Some((Op::Requeue { vg: mirror.vg.clone(), lv: mirror.lv.clone() }, why))

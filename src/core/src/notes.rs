@@ -67,7 +67,7 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
         if let Some(text) = foreign {
             note_other_hand(record, mirror, text, reading);
         }
-        for (pv, cause) in find_outdated(record, mirror, reading, vg.as_ref()) {
+        for (pv, cause) in find_outdated(record, mirror, reading) {
             let Some(known) = record.legs.get_mut(&pv) else { continue };
             trust::accuse(known, cause, None, None, reading.at);
             if let Trust::Suspect { loss, .. } = &mut known.trust {
@@ -260,12 +260,7 @@ fn note_other_hand(record: &mut MirrorRecord, mirror: &Mirror, newest: &VgText, 
 /// Legs believed so far that are in use, or would be if the mirror were activated, with older metadata than another such leg
 /// (`facts/lab.md` C: LVM activates them all the same, and the next command that writes metadata wipes the evidence), or
 /// that another one calls failed.
-fn find_outdated(
-    record: &MirrorRecord,
-    mirror: &Mirror,
-    reading: Reading<'_>,
-    vg: Option<&VgRecord>,
-) -> Vec<(PvUuid, Cause)> {
+fn find_outdated(record: &MirrorRecord, mirror: &Mirror, reading: Reading<'_>) -> Vec<(PvUuid, Cause)> {
     let inactive = mirror.live == Live::Inactive;
     let taking_part =
         |leg: &&Leg| leg.index.is_some() && if inactive { leg.up() } else { leg.health == Some(LegHealth::InSync) };
@@ -283,8 +278,8 @@ fn find_outdated(
         // Flagged or not: what takes part is written to, so its metadata is the newest or it is not what took part before.
         let vouched = record.legs.get(&leg.pv).and_then(|known| known.vouched);
         let current = seqno(&leg.pv).max(vouched);
-        let behind = seqno(&leg.pv).is_some() && others.iter().any(|other| seqno(other) > current);
-        let older = behind && witness::history(&leg.pv, &texts, &others, &Loss::default(), vg).is_ok();
+        // Whether it tells another history than theirs is for the verdict.
+        let older = seqno(&leg.pv).is_some() && others.iter().any(|other| seqno(other) > current);
         let outlived = |by: &&Leg| {
             let indexes = leg.index.zip(by.index).filter(|(own, by)| own != by);
             indexes.is_some_and(|(own, by)| witness::outlived(&superblocks, own, by))
