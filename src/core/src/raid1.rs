@@ -99,7 +99,6 @@ fn case<'a>(s: &Situation<'a>, mirror: &'a Mirror, pv: &PvUuid) -> Option<Case<'
 fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op, String)> {
     let first = cases.first()?;
     let mirrors: Vec<&Mirror> = cases.iter().map(|c| c.mirror).collect();
-    let unflagged = cases.iter().any(|c| c.leg.health == Some(LegHealth::InSync) && !c.leg.write_mostly);
     if let Some((case, objection)) = cases.iter().find_map(|c| Some((c, unfit(s, c)?))) {
         plan.hold(case.mirror, objection.clone());
         hold_all(plan, &mirrors, case.mirror, &objection);
@@ -110,7 +109,16 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
         mirrors.iter().for_each(|mirror| plan.hold_with(mirror, objection.clone()));
         return None;
     }
-    let place = s.ready(&mirrors, first.leg, first.known.size, unflagged, plan)?;
+    let needs: Vec<Need> = cases.iter().map(|c| need(s, c)).collect();
+    let next = *needs.iter().min()?;
+    // What serves reads is flagged at once and by itself. A leg that does not is revived only after the settle time and the
+    // rescan, and on a disk of the size that each of its legs had.
+    let in_use = |c: &Case<'_>| c.leg.health == Some(LegHealth::InSync);
+    let serves = |(case, need): (&Case<'_>, &Need)| in_use(case) && *need == Need::Quarantine;
+    let flagging = cases.iter().zip(&needs).any(serves);
+    let reviving = next == Need::Quarantine && !flagging;
+    let at_once = !reviving && cases.iter().any(|c| in_use(c) && !c.leg.write_mostly);
+    let place = s.ready(&mirrors, first.leg, first.known.size, at_once, plan)?;
     for case in cases.iter().filter(|c| c.leg.health == Some(LegHealth::Syncing) && c.mirror.idle()) {
         let since = s.stuck_since.get(&case.mirror.lv.uuid);
         if since.is_some_and(|at| s.now.mono.since(*at) >= s.settings.suspended_grace) {
@@ -118,16 +126,8 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
             plan.hold(case.mirror, Objection::new(Hold::NeedsOperator, "reason", why));
         }
     }
-    let needs: Vec<Need> = cases.iter().map(|c| need(s, c)).collect();
-    let next = *needs.iter().min()?;
-    // What serves reads is flagged at once and by itself. A leg that does not is revived only after the settle time and the
-    // rescan, and on a disk of the size that each of its legs had.
     let resized = cases.iter().find_map(|c| witness::same_size(c.known.size, place.size).err());
-    let flagging = next == Need::Quarantine && unflagged;
-    let fit = |c: &&Case<'_>| match flagging {
-        true => c.leg.health == Some(LegHealth::InSync),
-        false => resized.is_none(),
-    };
+    let fit = |c: &&Case<'_>| if flagging { in_use(c) } else { resized.is_none() };
     let turn = cases.iter().zip(&needs).filter(|(_, need)| **need == next).map(|(case, _)| case);
     let chosen: Vec<&Case<'_>> = turn.filter(fit).collect();
     if let Some(objection) = resized {

@@ -329,9 +329,11 @@ fn failed_meanwhile(record: &mut MirrorRecord, mirror: &Mirror, evidence: Eviden
 }
 
 /// Notes about superblocks bind while nothing can have raised `events`: nobody writes to a leg whose device has just gone. Of
-/// an earlier boot they do not: it may have been in use in this one before anybody looked.
+/// an earlier boot they do not: it may have been in use in this one before anybody looked. And a deactivation raises them.
 fn void_notes(record: &mut MirrorRecord, mirror: &Mirror) {
     if mirror.live == Live::Inactive {
+        let earlier = |note: &Healthy| note.event_nr == EARLIER_BOOT;
+        record.legs.values_mut().for_each(|known| known.healthy = known.healthy.filter(earlier));
         return;
     }
     let calm = mirror.idle() && mirror.legs.iter().all(|leg| leg.health == Some(LegHealth::InSync));

@@ -57,8 +57,11 @@ pub fn reboot(ledger: &mut Ledger, boot_id: &str) {
     for record in ledger.mirrors.values_mut() {
         record.unseen |= ledger.mark == Mark::Left;
         // dm event numbers begin anew.
-        let notes = record.legs.values_mut().filter_map(|leg| leg.healthy.as_mut());
-        notes.for_each(|note| note.event_nr = EARLIER_BOOT);
+        for note in record.legs.values_mut().filter_map(|leg| leg.healthy.as_mut()) {
+            note.event_nr = EARLIER_BOOT;
+            // Deactivated in good order afterwards, which raises them by one (measured on 6.1).
+            note.events += u64::from(ledger.mark == Mark::Left);
+        }
         record.legs.values_mut().for_each(|known| known.vouched = None);
     }
     for record in ledger.targets.values_mut() {

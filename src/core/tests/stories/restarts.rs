@@ -1,9 +1,12 @@
 //! The daemon dies between any two effects of a heal and is started again with the ledger as it was saved.
 
-use crate::bench::Bench;
 use crate::bench::machine::{A, B};
+use crate::bench::{Bench, settings};
 use mirrorkeeper_core::input::Input;
+use mirrorkeeper_core::ledger::Trust;
+use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::words::EventCode as E;
+use std::time::Duration;
 
 /// Kills the daemon before every effect of a story in turn; each must end redundant with every promise kept.
 fn killed_everywhere(story: impl Fn(&mut Bench), raids: &[&str], mirrors: &[&str]) {
@@ -85,4 +88,23 @@ fn a_stopping_daemon_begins_nothing_and_still_remembers_losses() {
     bench.restart_daemon();
     bench.run_until_redundant(120);
     assert_eq!(bench.writes(), ["quarantine", "check", "release"], "{}", bench.story());
+}
+
+#[test]
+fn a_volume_that_was_deactivated_is_not_taken_for_one_used_elsewhere() {
+    let mut bench = Bench::settled(&["r1", "r2"], &[]);
+    bench.feed(Input::Settings(Box::new(Settings { stamp_interval: Duration::from_secs(3600), ..settings() })));
+    // Unmounted, deactivated, and the service stopped, all within a second; md's last word raises `events` by up to two.
+    for raid in &mut bench.machine.raids {
+        raid.active = false;
+        raid.legs.iter_mut().for_each(|leg| leg.events += 2);
+    }
+    bench.run_for(1);
+    bench.forget();
+    bench.feed(Input::SystemStopping(false));
+    bench.feed(Input::Stopping);
+    bench.run_for(10);
+    assert_eq!(bench.times("stamp").len(), 1, "the closing one\n{}", bench.story());
+    let mut legs = bench.ledger().mirrors.values().flat_map(|record| record.legs.values());
+    assert!(legs.all(|known| known.trust == Trust::Trusted), "{}", bench.story());
 }

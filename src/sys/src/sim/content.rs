@@ -157,6 +157,8 @@ pub struct Lun {
     pub unseen: bool,
     /// When it lost what was in its cache.
     pub lost_at: Option<u64>,
+    /// When something else was last put in its place.
+    pub changed_at: Option<u64>,
     /// A write-back is foreseen.
     pub write_back: bool,
 }

@@ -40,16 +40,24 @@ impl World {
             for n in 0..self.vgs[vg].volumes.len() {
                 let volume = self.vgs[vg].volumes[n];
                 self.volumes[volume].unnoted |= unwatched;
-                // A mirror that is activated is copied, and its keys are noted anew afterwards.
+                // A mirror that is activated is copied, and its keys are noted anew afterwards. And whatever the kernel tells of
+                // while both are away, like the end of its copy, may be a flush that failed on either.
                 let v = &self.volumes[volume];
+                let both = self.vgs[vg].luns.iter().all(|lun| self.is_away(self.luns[*lun].server));
                 if v.kind == Kind::Mirror && self.now < v.activated_at + NOTED {
                     self.doubt_leg(volume, self.luns[lun].pv);
+                } else if v.kind == Kind::Mirror && both {
+                    (0..self.vgs[vg].luns.len()).for_each(|pv| self.doubt_leg(volume, pv));
                 }
             }
             if !provable {
                 self.doubt_lun(lun);
             }
         }
+    }
+
+    fn is_away(&self, server: usize) -> bool {
+        self.sessions[server].as_ref().is_none_or(|session| session.state != State::LoggedIn)
     }
 
     /// A server went while another one did too, and one of them restarted: the one in use may lack what the other has, and

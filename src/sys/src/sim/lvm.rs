@@ -312,6 +312,9 @@ impl World {
         if whole && self.volumes[volume].inflight.is_empty() && self.volumes[volume].sync.is_none() {
             self.set_bitmap(volume, 0);
         }
+        if self.volumes[volume].live == Live::Raid {
+            self.stop_raid(volume);
+        }
         self.flush_legs(volume);
         let v = &mut self.volumes[volume];
         v.stop_sync();

@@ -9,6 +9,8 @@ use super::truth::History;
 use super::truth_keeper::Actor;
 use super::volume::{Health, Live};
 use super::world::{LUN, World};
+use mirrorkeeper_core::ids::PvUuid;
+use mirrorkeeper_core::ledger::Trust;
 use std::rc::Rc;
 
 impl World {
@@ -169,6 +171,7 @@ impl World {
         }
         // No target lives through that.
         self.servers[server].restarted = true;
+        self.luns[lun].changed_at = Some(self.now);
         self.luns[lun].forget_keys();
         self.doubt_lun(lun);
         self.excuse(lun);
@@ -202,8 +205,8 @@ impl World {
         self.note(|_| format!("# lun {lun} is used by another machine"));
         let others = ((1_u32 << self.vgs[vg].luns.len()) - 1) & !(1 << pv);
         let forgets = self.quirks.shallow_recovery && self.rng.chance(40);
-        // From one activation to several: fewer, as many or more than ours have grown by.
-        let rise = self.rng.between(2, 8);
+        // From one activation to several: fewer, as many or more than ours have grown by. Who failed is forgotten by a second one.
+        let rise = self.rng.between(if forgets { 5 } else { 2 }, 8);
         for n in 0..self.vgs[vg].volumes.len() {
             let volume = self.vgs[vg].volumes[n];
             let text = self.luns[lun].cached.text.as_ref();
@@ -244,10 +247,23 @@ impl World {
                 Rc::new(text)
             });
             self.luns[lun].cached.text = text;
+        } else if forgets {
+            // A leg that was lost before its superblock could be noted shows no trace of it.
+            let unknown = |v: &usize| self.events_unknown(*v, &self.pvs[lun]);
+            let here: Vec<usize> = self.vgs[vg].volumes.iter().copied().filter(unknown).collect();
+            here.into_iter().for_each(|volume| self.volumes[volume].unnoted = true);
         }
         self.luns[lun].dirty = true;
         self.luns[lun].flush();
         true
+    }
+
+    fn events_unknown(&self, volume: usize, pv: &PvUuid) -> bool {
+        let record = self.daemon.ledger().and_then(|ledger| ledger.mirrors.get(&self.volumes[volume].names.uuid));
+        record.and_then(|record| record.legs.get(pv)).is_none_or(|known| match &known.trust {
+            Trust::Suspect { loss, .. } => loss.events.is_none(),
+            _ => known.healthy.is_none(),
+        })
     }
 
     /// A LUN is put back from an image.

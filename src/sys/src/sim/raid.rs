@@ -3,7 +3,7 @@
 use super::clock::{Happening, SECOND};
 use super::content::{ALL, Mask, Super};
 use super::session::Way;
-use super::truth_keeper::Actor;
+use super::truth_keeper::{Actor, GRACE};
 use super::volume::{Action, Health, Live, Sync};
 use super::world::World;
 
@@ -200,7 +200,10 @@ impl World {
             self.queue.at(self.now + SECOND, Happening::SyncDone { volume, epoch });
             return;
         }
-        let Some(sync) = self.volumes[volume].sync.take() else { return };
+        let Some(mut sync) = self.volumes[volume].sync.take() else { return };
+        if self.changed_under(volume, sync.begun) {
+            sync.actor = Actor::Nature;
+        }
         (self.volumes[volume].sync_ended, self.volumes[volume].mismatches) = (self.now, 0);
         self.volumes[volume].event_nr += 1;
         let alive: Vec<usize> = self.volumes[volume].alive().collect();
@@ -231,6 +234,18 @@ impl World {
         self.reconcile(volume, sync.actor);
     }
 
+    /// Whether the LUN of a leg in use lost something since a copy began, and is back for so short a time that nobody could end
+    /// it: what the kernel copies from then on is its own doing.
+    fn changed_under(&self, volume: usize, begun: u64) -> bool {
+        let v = &self.volumes[volume];
+        v.alive().any(|leg| {
+            let lun = &self.luns[self.vgs[v.vg].luns[v.legs[leg].pv]];
+            let at = lun.changed_at.max(lun.lost_at).filter(|at| *at > begun);
+            let back = self.sessions[lun.server].as_ref().map_or(0, |session| session.since);
+            at.is_some_and(|at| self.now < at.max(back) + GRACE)
+        })
+    }
+
     fn mismatches(&self, volume: usize, alive: &[usize]) -> u64 {
         let lv = self.volumes[volume].lv;
         let blocks = |leg: usize| {
@@ -239,6 +254,16 @@ impl World {
         let Some(first) = alive.first().and_then(|leg| blocks(*leg)) else { return 0 };
         let others = alive[1..].iter().filter_map(|leg| blocks(*leg));
         others.map(|other| 128 * other.iter().zip(&first).filter(|(a, b)| a != b).count() as u64).sum()
+    }
+
+    /// md ends in good order: its last word raises `events` by one, and by another one if it was written to just before.
+    pub(super) fn stop_raid(&mut self, volume: usize) {
+        let rise = if self.volumes[volume].open { 2 } else { 1 };
+        for leg in self.volumes[volume].alive().collect::<Vec<_>>() {
+            if self.leg_way(volume, leg) == Way::Works {
+                self.write_super(volume, leg, |sb| sb.events += rise);
+            }
+        }
     }
 
     /// All legs alive: the superblocks say so, each flushed.

@@ -274,6 +274,7 @@ impl World {
                 wwid_of: None,
                 unseen: false,
                 lost_at: None,
+                changed_at: None,
                 write_back: false,
             });
             let id = uuid(&format!("pv{letter}{pv}"));
