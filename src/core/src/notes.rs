@@ -96,19 +96,23 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
     for leg in mirror.legs.iter().filter(|leg| leg.up() && record.kept.as_ref() != Some(&leg.pv)) {
         // One that missed writes proves nothing about this one, though LVM may have taken both into use at boot.
         let serves = |pv: &PvUuid| record.legs.get(pv).is_some_and(|other| trust::may_serve(&other.trust));
-        let alive = |other: &Leg| other.health == Some(LegHealth::InSync) && serves(&other.pv);
+        let in_use = |leg: &Leg| mirror.live != Live::Inactive && leg.health == Some(LegHealth::InSync);
+        let alive = |other: &Leg| in_use(other) && serves(&other.pv);
         let others = || mirror.legs.iter().filter(|other| other.pv != leg.pv);
-        let comparable = mirror.live != Live::Inactive && others().any(alive);
+        let comparable = others().any(alive);
         let (Some(known), Some(probe)) = (record.legs.get_mut(&leg.pv), reading.run.legs.get(&leg.pv)) else {
             continue;
         };
-        looks.registrations.insert(leg.pv.clone(), probe.registration.clone());
-        let ours = continuity::ours(&probe.registration, continuity::key(reading.machine_id, &leg.pv));
+        let key = continuity::key(reading.machine_id, &leg.pv);
+        let before = looks.registrations.insert(leg.pv.clone(), probe.registration.clone());
+        let had_ours = before.is_some_and(|before| continuity::ours(&before, key).is_some());
+        let ours = continuity::ours(&probe.registration, key);
         let lived_on = continuity::judge(&probe.registration, ours, known.registered);
         match &mut known.trust {
             // Its server restarted, and no session told of it. At boot that is no wonder, and with nobody to compare it with it
-            // says nothing; the note stays until it has told on the leg.
-            Trust::Trusted if lived_on == Continuity::Broken && !comparable => {}
+            // says nothing; the note stays until it has told on the leg. But one that had our key when it was read last lost it
+            // under our eyes: it may lack what a leg has that is not in use now.
+            Trust::Trusted if lived_on == Continuity::Broken && !comparable && !(in_use(leg) && had_ours) => {}
             Trust::Trusted if lived_on == Continuity::Broken => {
                 known.registered = None;
                 let event_nr = reading.events.get(&mirror.lv.uuid).copied();

@@ -59,6 +59,8 @@ pub struct Daemon {
     pub(super) wakes: u32,
     /// Operations under way.
     pub(super) jobs: Vec<Job>,
+    /// When the operation was begun whose effect is being worked out.
+    pub(super) acting: u64,
     pub(super) next_job: u32,
     /// Effects so far that leave a trace.
     pub effects: u64,
@@ -107,6 +109,7 @@ impl Daemon {
             woken_at: 0,
             wakes: 0,
             jobs: Vec::new(),
+            acting: 0,
             next_job: 0,
             effects: 0,
             crash_at: None,

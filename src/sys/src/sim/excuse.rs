@@ -124,6 +124,16 @@ impl World {
         }
     }
 
+    /// Something else was put in the place of every leg since the volume was whole, or of one while a command was at work already:
+    /// no look can tell what is right.
+    pub(super) fn unknowable(&self, volume: usize) -> bool {
+        let v = &self.volumes[volume];
+        let changed = |lun: &usize| self.luns[*lun].changed_at;
+        let luns = &self.vgs[v.vg].luns;
+        luns.iter().all(|lun| changed(lun).is_some_and(|at| at > v.whole_at))
+            || luns.iter().any(|lun| changed(lun).is_some_and(|at| at > self.daemon.acting))
+    }
+
     /// More than one leg of a mirror of three failed: given back one by one by hand, so far.
     pub fn excuse_two_dead(&mut self, volume: usize) {
         let dead = self.volumes[volume].legs.iter().filter(|leg| leg.health == Health::Dead).count();
@@ -170,6 +180,7 @@ impl World {
         let v = &mut self.volumes[volume];
         v.resolving = None;
         if whole {
+            v.whole_at = self.now;
             (v.doubted, v.excused) = (0, v.forgotten);
             v.away.clear();
             v.unnoted = false;

@@ -229,6 +229,7 @@ impl World {
             return;
         }
         let job = self.daemon.jobs.swap_remove(n);
+        self.daemon.acting = job.begun;
         let result = match job.trouble {
             Some(Trouble::Exit(code)) => OpResult::Exit { code, last_line: "injected".to_owned() },
             Some(Trouble::Fail) => OpResult::Failed("injected".to_owned()),

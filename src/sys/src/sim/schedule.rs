@@ -208,10 +208,11 @@ impl World {
             return;
         }
         let v = &self.volumes[volume];
-        // Without its ledger a daemon does not know what came before it looked; LVM refreshes none with a PV flagged; and a
-        // slow command may be at it.
+        // Without its ledger a daemon does not know what came before it looked; LVM refreshes none with a PV flagged, nor one
+        // whose device is gone, but loads another table; and a slow command may be at it.
         let at_it = || self.daemon.jobs.iter().any(|job| matches!(job.op, Op::Requeue { .. }));
-        if v.keeps && !v.inflight.is_empty() && !v.forgotten && !self.partial(volume) && !at_it() {
+        let gone = v.legs.iter().any(|leg| leg.disk.is_none_or(|id| self.disk(id).is_none()));
+        if v.keeps && !v.inflight.is_empty() && !v.forgotten && !gone && !self.partial(volume) && !at_it() {
             self.violate(format!("{name}: writes wait for nobody"));
             return;
         }

@@ -18,6 +18,8 @@
 //!   away, a disk that a person set offline, a dm mirror without a living leg, a restart within five minutes of another
 //!   loss: held, with evidence.
 //! * *Two devices call themselves the same PV*: LVM refuses the VG, and the daemon leaves it alone.
+//! * *Tampered with everywhere.* Something else was put in the place of every leg since the volume was whole, or of one while a
+//!   command was already at work.
 //! * *A person's own command* (admin, `Resolve`) may choose, overwrite and fork.
 
 use super::clock::{Happening, SECOND};
@@ -166,7 +168,7 @@ impl World {
             self.luns[to].cached.areas[lv].blocks[block] = *id;
             let v = &self.volumes[volume];
             let spoiled = !v.truth.allows(block, *id) && v.truth.allows(block, before[block]);
-            if actor == Actor::Daemon && spoiled && !v.unnoted {
+            if actor == Actor::Daemon && spoiled && !v.unnoted && !self.unknowable(volume) {
                 let name = v.names.full.clone();
                 self.violate(format!("{name}: an old leg {source} was copied over leg {target}"));
             }
@@ -185,6 +187,7 @@ impl World {
             lost.into_iter().partition(|history| self.holder(volume, history).is_some());
         self.volumes[volume].lost = kept;
         let v = &self.volumes[volume];
+        let actor = if self.unknowable(volume) { Actor::Nature } else { actor };
         if !gone.is_empty() && actor == Actor::Daemon && v.resolving.is_none() && !v.unnoted {
             let name = self.volumes[volume].names.full.clone();
             self.violate(format!("{name}: the only copy of acknowledged writes was overwritten"));

@@ -182,6 +182,8 @@ pub struct Volume {
     pub died_at: Option<u64>,
     /// When it was activated last.
     pub activated_at: u64,
+    /// When it was whole last.
+    pub whole_at: u64,
     /// Since it was last whole: PVs that went away, when, and whether their target is known to have restarted.
     pub away: Vec<(usize, u64, bool)>,
     /// The ledger was lost: nobody may know any more that it was a mirror.

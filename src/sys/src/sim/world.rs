@@ -491,6 +491,7 @@ fn volume(vg: usize, lv: usize, group: &Vg, name: &str, kind: Kind) -> Volume {
         unnoted: false,
         died_at: None,
         activated_at: 0,
+        whole_at: 0,
         away: Vec::new(),
         forgotten: false,
         reshaped: false,
