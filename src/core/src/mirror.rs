@@ -123,7 +123,7 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
     }
     mirror.legs.iter().find_map(|leg| {
         let known = record.legs.get(&leg.pv)?;
-        let Trust::Suspect { stage, .. } = known.trust else { return None };
+        let Trust::Suspect { stage, cause, .. } = known.trust else { return None };
         // One that is in use serves reads meanwhile.
         let in_use = leg.index.is_some() && leg.health == Some(LegHealth::InSync);
         let place = s.ready(&[mirror], leg, known.size, in_use, plan)?;
@@ -144,6 +144,10 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
             return Some(step);
         }
         match (leg.index, stage) {
+            // Given up by a person, and named all the same by metadata that somebody else wrote; the table is what it was before.
+            (Some(_), Stage::Mismatched) if mirror.live == Live::Single && cause == Cause::Condemned => {
+                drop_leg(s, mirror, record, leg, plan)
+            }
             // The copy onto it has just ended; trust follows when it was seen so twice.
             (Some(_), Stage::Mismatched) => None,
             // Still part of the volume and alive, but its server may have lost writes.
@@ -242,7 +246,7 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
     };
     let in_lv = mirror.legs.iter().filter(|leg| leg.index.is_some()).count();
     if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror, &leg.pv)) {
-        let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
+        let why = "the leg in use was away, and its server may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", source.as_str()));
     }
     if leg.missing {

@@ -418,7 +418,7 @@ fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection
     let proven = survivors.iter().any(|leg| trusted(&leg));
     let lacking = |leg: &&&Leg| !proven && trust::may_lack(case.record, &leg.pv, &case.leg.pv);
     if let Some(leg) = survivors.iter().find(lacking) {
-        let why = "the server of the leg in use restarted and may have lost what only the returned leg has";
+        let why = "the leg in use was away, and its server may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", leg.pv.as_str()));
     }
     // A table load reads its legs where the table points, before it is pointed anew: a survivor under a new device name

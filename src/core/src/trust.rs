@@ -121,6 +121,7 @@ fn trusted(leg: &Leg) -> LegRecord {
         healthy: None,
         registered: None,
         vouched: None,
+        last: false,
         kept_out: false,
         unverified: false,
         trust: Trust::Trusted,
@@ -134,7 +135,7 @@ fn suspect(cause: Cause, since: Wall) -> Trust {
 
 /// Takes trust away from a leg, noting what is known of it now. `event_nr` is the volume's when it was last looked at.
 pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno: Option<u64>, at: Wall) {
-    let loss = Loss { events: events_noted(known, event_nr), seqno, ..Loss::default() };
+    let loss = Loss { events: events_noted(known, event_nr), seqno, last: known.last, ..Loss::default() };
     known.vouched = None;
     known.trust = Trust::Suspect { cause, since: at, stage: Stage::Unverified, loss };
 }
@@ -144,13 +145,14 @@ pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno:
 const CACHED: u64 = 300_000_000;
 
 /// Whether a leg in use may lack acknowledged writes that a returned one has: its server provably restarted, before the other
-/// was lost or not long after. What was written long before that restart is on the disk. A leg that was compared since then
-/// is in no doubt.
+/// was lost or not long after; or may have, while it was away and the other one went on alone until it failed. What was
+/// written long before that restart is on the disk. A leg that was compared since then is in no doubt.
 pub fn may_lack(record: &MirrorRecord, in_use: &PvUuid, returned: &PvUuid) -> bool {
     let trust = |pv: &PvUuid| record.legs.get(pv).map(|known| &known.trust);
     match (trust(in_use), trust(returned)) {
-        (Some(Trust::Suspect { since: a, loss, .. }), Some(Trust::Suspect { since: b, .. })) => {
-            loss.continuity == Continuity::Broken && a.0 < b.0.saturating_add(CACHED)
+        (Some(Trust::Suspect { since: a, loss, .. }), Some(Trust::Suspect { since: b, loss: other, .. })) => {
+            let restarted = loss.continuity == Continuity::Broken && a.0 < b.0.saturating_add(CACHED);
+            restarted || loss.continuity == Continuity::Unknown && other.last && a <= b
         }
         _ => false,
     }
@@ -250,6 +252,7 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         let nobody = !alive().any(|leg| leg.pv != *pv && leg.up());
         // It lacks what is written from now on, and must not be activated alone without a word.
         outlived |= lost && !passed_by && !nobody && known.trust == Trust::Trusted;
+        known.last = lost && known.trust == Trust::Trusted && (known.last || nobody);
         match &mut known.trust {
             Trust::Trusted if passed_unseen || lost && passed_by => {
                 accuse(known, Cause::Lost, event_nr, seqno, evidence.at)

@@ -104,6 +104,7 @@ fn full() -> Ledger {
         continuity: Continuity::Unknown,
         rough: true,
         older: true,
+        last: true,
     };
     let leg = |n| LegRecord {
         size: 1 << 50,
@@ -112,6 +113,7 @@ fn full() -> Ledger {
         healthy: Some(Healthy { events: 1 << 40, event_nr: u32::MAX }),
         registered: Some(u32::MAX),
         vouched: Some(1 << 40),
+        last: true,
         kept_out: true,
         unverified: true,
         trust: Trust::Suspect { cause: Cause::SessionDown, since: now, stage: Stage::Mismatched, loss },
