@@ -72,6 +72,7 @@ impl World {
             (leg.passed_over, leg.health) = (leg.passed_over || leg.health == Health::Dead, Health::Alive);
         }
         (v.event_nr, v.keeps) = (v.event_nr + 1, true);
+        self.volumes[volume].unnoted |= self.unwatched(volume);
         self.poke();
         true
     }
