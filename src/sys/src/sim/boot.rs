@@ -42,6 +42,8 @@ impl World {
     fn unmount_all(&mut self) {
         for volume in 0..self.volumes.len() {
             if self.volumes[volume].live != Live::Inactive {
+                // With a leg in doubt already nobody knows, once the service has ended, which one went on to the end.
+                self.volumes[volume].unnoted |= self.volumes[volume].doubted != 0 && self.unwatched(volume);
                 self.volumes[volume].open = false;
                 self.take_down(volume);
             }

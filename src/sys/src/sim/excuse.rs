@@ -36,10 +36,10 @@ impl World {
                 continue;
             }
             self.went_away(lun, false);
-            let (vg, unwatched) = (self.luns[lun].vg, !self.daemon.ledger_ok);
+            let vg = self.luns[lun].vg;
             for n in 0..self.vgs[vg].volumes.len() {
                 let volume = self.vgs[vg].volumes[n];
-                self.volumes[volume].unnoted |= unwatched;
+                self.volumes[volume].unnoted |= self.unwatched(volume);
                 // A mirror that is activated is copied, and its keys are noted anew afterwards. And whatever the kernel tells of
                 // while both are away, like the end of its copy, may be a flush that failed on either.
                 let v = &self.volumes[volume];

@@ -256,12 +256,12 @@ impl World {
         others.map(|other| 128 * other.iter().zip(&first).filter(|(a, b)| a != b).count() as u64).sum()
     }
 
-    /// md ends in good order: its last word raises `events` by one, and by another one if it was written to just before.
+    /// md ends in good order: its last word raises `events` by one, and by another one if it was written to just before, as by
+    /// a file system that is unmounted.
     pub(super) fn stop_raid(&mut self, volume: usize) {
-        let rise = if self.volumes[volume].open { 2 } else { 1 };
         for leg in self.volumes[volume].alive().collect::<Vec<_>>() {
             if self.leg_way(volume, leg) == Way::Works {
-                self.write_super(volume, leg, |sb| sb.events += rise);
+                self.write_super(volume, leg, |sb| sb.events += 2);
             }
         }
     }

@@ -212,7 +212,8 @@ impl World {
         // whose device is gone, but loads another table; and a slow command may be at it.
         let at_it = || self.daemon.jobs.iter().any(|job| matches!(job.op, Op::Requeue { .. }));
         let gone = v.legs.iter().any(|leg| leg.disk.is_none_or(|id| self.disk(id).is_none()));
-        if v.keeps && !v.inflight.is_empty() && !v.forgotten && !v.unnoted && !gone && !self.partial(volume) && !at_it() {
+        if v.keeps && !v.inflight.is_empty() && !v.forgotten && !v.unnoted && !gone && !self.partial(volume) && !at_it()
+        {
             self.violate(format!("{name}: writes wait for nobody"));
             return;
         }
