@@ -61,7 +61,8 @@ fn probation(s: &Situation<'_>, mirror: &Mirror, leg: &Leg, stage: Stage) -> Vec
     let lvs = vec![lv.clone()];
     let mut ops: Vec<_> = restore(mirror, leg).into_iter().collect();
     if leg.health != Some(LegHealth::InSync) || !leg.write_mostly {
-        let op = Op::Quarantine { vg: vg.clone(), pv: pv.clone(), lvs: lvs.clone(), unflag: Vec::new() };
+        let op =
+            Op::Quarantine { vg: vg.clone(), pv: pv.clone(), lvs: lvs.clone(), also: Vec::new(), unflag: Vec::new() };
         ops.push((op, "it takes writes and serves no reads until it is verified"));
     }
     if stage == Stage::Unverified && s.settings.verify(&mirror.name) != Verify::Never {

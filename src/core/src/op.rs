@@ -117,6 +117,8 @@ pub enum Op {
         pv: PvUuid,
         /// All LVs with a suspect leg there.
         lvs: Vec<LvRef>,
+        /// PVs of legs in doubt that serve reads, flagged in the same command: what is revived is copied from those that are not.
+        also: Vec<PvUuid>,
         /// PVs whose flag comes off.
         unflag: Vec<PvUuid>,
     },

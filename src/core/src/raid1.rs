@@ -238,9 +238,13 @@ fn step(s: &Situation<'_>, need: Need, cases: &[&Case<'_>], device: &str) -> Res
             if let Some(leg) = cases.iter().flat_map(|c| &c.mirror.legs).find(away) {
                 return Err(Objection::new(Hold::VgIncomplete, "missing-pv", leg.pv.as_str()));
             }
-            let unflag = flagged_survivors(cases);
+            // Those alone that need the same: the flags are set on each volume of the command.
+            let also = doubtful_readers(first);
+            let cases: Vec<&Case<'_>> = cases.iter().copied().filter(|case| doubtful_readers(case) == also).collect();
+            let lvs = cases.iter().map(|case| case.mirror.lv.clone()).collect();
+            let unflag = flagged_survivors(&cases);
             let why = format!("{device} of {names} is back: writes yes, reads no, until it is verified");
-            Ok((Op::Quarantine { vg, pv, lvs, unflag }, why))
+            Ok((Op::Quarantine { vg, pv, lvs, also, unflag }, why))
         }
         Need::Check => {
             s.vg_complete(&vg.uuid)?;
@@ -464,6 +468,18 @@ fn flagged_survivors(cases: &[&Case<'_>]) -> Vec<PvUuid> {
         c.mirror.legs.iter().filter(move |leg| leg.pv != c.leg.pv && leg.write_mostly && trusted(c, &leg.pv))
     });
     flagged.map(|leg| leg.pv.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// PVs of legs in doubt that serve reads beside one that is not: md would copy a failed leg from the lowest of them. They cannot
+/// be flagged by a command of their own, which would revive that one with them.
+fn doubtful_readers(case: &Case<'_>) -> Vec<PvUuid> {
+    let reads = |leg: &&Leg| leg.pv != case.leg.pv && leg.health == Some(LegHealth::InSync) && !leg.write_mostly;
+    let trusted = |leg: &&Leg| case.record.legs.get(&leg.pv).is_some_and(|known| known.trust == Trust::Trusted);
+    let readers = || case.mirror.legs.iter().filter(reads);
+    if case.leg.health == Some(LegHealth::InSync) || !readers().any(|leg| trusted(&leg)) {
+        return Vec::new();
+    }
+    readers().filter(|leg| !trusted(leg)).map(|leg| leg.pv.clone()).collect()
 }
 
 /// PVs of good legs whose write-mostly flag was taken off for the probation.

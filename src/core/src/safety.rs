@@ -199,7 +199,7 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
     };
     let raid = mirror.kind == Kind::Raid1;
     match op {
-        Op::Quarantine { vg, pv, unflag, .. } => {
+        Op::Quarantine { vg, pv, also, unflag, .. } => {
             others_revived(pv, mirror)?;
             // One that serves reads is flagged whatever it is; one that does not must be itself to be revived.
             let in_use = mirror.leg(pv).is_some_and(|leg| leg.health == Some(LegHealth::InSync));
@@ -209,10 +209,11 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             let doubtful = unflag.iter().find(|pv| stage(pv).is_some());
             ensure(doubtful.is_none(), || format!("{} would read from a leg in doubt", mirror.name))?;
             let reader = |leg: &Leg| {
-                let flagged = leg.write_mostly && !unflag.contains(&leg.pv);
+                let flagged = leg.write_mostly && !unflag.contains(&leg.pv) || also.contains(&leg.pv);
                 leg.pv != *pv && leg.health == Some(LegHealth::InSync) && !flagged
             };
-            ensure(raid && stage(pv).is_some(), || format!("no suspect leg of {} on {pv}", mirror.name))?;
+            let suspect = stage(pv).is_some() && also.iter().all(|pv| stage(pv).is_some());
+            ensure(raid && suspect, || format!("no suspect leg of {} on {pv}", mirror.name))?;
             ensure(mirror.legs.iter().any(reader), || format!("no leg of {} would be left to read from", mirror.name))
         }
         Op::Release { pv, .. } => {

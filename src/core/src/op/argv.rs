@@ -10,9 +10,12 @@ impl Op {
             Self::RestoreMissing { vg, pv } => {
                 argv(["lvm", "vgextend", "--restoremissing"], [vg.name.to_string(), pv_path(pv)])
             }
-            Self::Quarantine { vg, pv, lvs, unflag } => argv(
+            Self::Quarantine { vg, pv, lvs, also, unflag } => argv(
                 ["lvm", "lvchange", "-y"],
-                write_mostly((pv, 'y'), (unflag, 'n')).into_iter().chain(paths(vg, lvs)),
+                write_mostly((pv, 'y'), (unflag, 'n'))
+                    .into_iter()
+                    .chain(also.iter().flat_map(|pv| flag(pv, 'y')))
+                    .chain(paths(vg, lvs)),
             ),
             Self::Release { vg, pv, lvs, reflag } => argv(
                 ["lvm", "lvchange", "-y"],
@@ -134,7 +137,11 @@ pub fn pv_path(pv: &PvUuid) -> String {
 /// `--writemostly PV:y` for one leg, and the opposite for others.
 fn write_mostly(leg: (&PvUuid, char), others: (&[PvUuid], char)) -> Vec<String> {
     let flags = std::iter::once(leg).chain(others.0.iter().map(|pv| (pv, others.1)));
-    flags.flat_map(|(pv, flag)| ["--writemostly".to_owned(), format!("{}:{flag}", pv_path(pv))]).collect()
+    flags.flat_map(|(pv, word)| flag(pv, word)).collect()
+}
+
+fn flag(pv: &PvUuid, word: char) -> [String; 2] {
+    ["--writemostly".to_owned(), format!("{}:{word}", pv_path(pv))]
 }
 
 fn tags(option: &str, stamps: &[u64]) -> impl Iterator<Item = String> {

@@ -141,8 +141,8 @@ impl Machine {
                 self.seqno += 1;
                 exit(0, "")
             }
-            Op::Quarantine { pv, lvs, unflag, .. } => {
-                let on = [server(pv)];
+            Op::Quarantine { pv, lvs, also, unflag, .. } => {
+                let on: Vec<usize> = also.iter().chain([pv]).map(server).collect();
                 let off: Vec<usize> = unflag.iter().map(server).collect();
                 self.write_mostly(lvs, &on, &off, partial)
             }

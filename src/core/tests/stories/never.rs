@@ -154,7 +154,7 @@ fn lv(name: &str) -> LvRef {
 }
 
 fn quarantine(server: usize) -> Op {
-    Op::Quarantine { vg: vg(), pv: Machine::pv(server), lvs: vec![lv("r1")], unflag: Vec::new() }
+    Op::Quarantine { vg: vg(), pv: Machine::pv(server), lvs: vec![lv("r1")], also: vec![], unflag: vec![] }
 }
 
 fn release(server: usize, reflag: Vec<PvUuid>) -> Op {
@@ -452,11 +452,18 @@ fn nothing_that_goes_by_another_name_or_is_not_ours() {
         vg: vg(),
         pv: Machine::pv(B),
         lvs: vec![LvRef { uuid: uuid("r1"), name: "r2".into() }],
+        also: vec![],
         unflag: vec![],
     };
     stand.refuses(&renamed, "another name");
     let vg_renamed = VgRef { name: "vg9".into(), ..vg() };
-    let op = Op::Quarantine { vg: vg_renamed.clone(), pv: Machine::pv(B), lvs: vec![lv("r1")], unflag: vec![] };
+    let op = Op::Quarantine {
+        vg: vg_renamed.clone(),
+        pv: Machine::pv(B),
+        lvs: vec![lv("r1")],
+        also: vec![],
+        unflag: vec![],
+    };
     stand.refuses(&op, "another name");
     stand.refuses(&Op::RestoreMissing { vg: vg_renamed, pv: Machine::pv(B) }, "another name");
     let unknown = Op::Check { vg: vg(), lvs: vec![lv("nobody")] };

@@ -437,7 +437,7 @@ impl World {
             _ => {}
         }
         let (on, off) = match op {
-            Op::Quarantine { unflag, .. } => (pv.map_or(0, |pv| 1 << pv), bits(unflag)),
+            Op::Quarantine { also, unflag, .. } => (pv.map_or(0, |pv| 1 << pv) | bits(also), bits(unflag)),
             Op::Release { reflag, .. } => (bits(reflag), pv.map_or(0, |pv| 1 << pv)),
             _ => (0, 0),
         };

@@ -256,12 +256,11 @@ impl World {
         others.map(|other| 128 * other.iter().zip(&first).filter(|(a, b)| a != b).count() as u64).sum()
     }
 
-    /// md ends in good order: its last word raises `events` by one, and by another one if it was written to just before, as by
-    /// a file system that is unmounted.
+    /// md ends in good order, and its last word raises `events`.
     pub(super) fn stop_raid(&mut self, volume: usize) {
         for leg in self.volumes[volume].alive().collect::<Vec<_>>() {
             if self.leg_way(volume, leg) == Way::Works {
-                self.write_super(volume, leg, |sb| sb.events += 2);
+                self.write_super(volume, leg, |sb| sb.events += 1);
             }
         }
     }
