@@ -209,7 +209,8 @@ impl World {
     pub fn look_at_flags(&mut self, volume: usize) {
         let v = &self.volumes[volume];
         let (vg, name) = (v.vg, v.names.full.clone());
-        let able = self.able_since.is_some_and(|since| self.now > since + FLAGGED);
+        let since = self.able_since.map(|since| since.max(v.died_at.unwrap_or(0)));
+        let able = since.is_some_and(|since| self.now > since + FLAGGED);
         let held = |v: &usize| self.shown(*v).is_none_or(|m| m.hold.is_some());
         let quiet = able && v.live == Live::Raid && !self.vgs[vg].volumes.iter().any(held) && !self.left_alone(volume);
         let Some(text) = self.merged(vg).filter(|_| quiet) else { return };

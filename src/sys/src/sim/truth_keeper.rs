@@ -99,7 +99,9 @@ impl World {
             let pvs = self.pvs_in_use(volume) | 1 << self.luns[*lun].pv;
             !self.all_in_doubt(volume, pvs) && !self.volumes[volume].unnoted
         });
-        if actor == Actor::Daemon && holder.is_some() && self.volumes[volume].resolving.is_none() {
+        // Nobody can call a command back whose ground changed while it was at work.
+        let overtaken = self.sessions.iter().flatten().any(|session| session.since > self.daemon.acting);
+        if actor == Actor::Daemon && holder.is_some() && self.volumes[volume].resolving.is_none() && !overtaken {
             let name = self.volumes[volume].names.full.clone();
             self.violate(format!("{name}: the daemon made an old leg serve while a newer one exists"));
         }
