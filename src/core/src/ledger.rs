@@ -210,7 +210,7 @@ pub struct LegRecord {
     /// the next command that writes metadata renews it. Void once its session goes, or the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vouched: Option<u64>,
-    /// It is not in use, and was not put out of it by another one: see [`Loss::last`].
+    /// It failed while no other leg was there: nobody has more than it, until it is in use again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
     /// Its superblock while it was healthy.
@@ -294,9 +294,6 @@ pub struct Loss {
     /// It came back with older metadata than it must have had: it is compared whatever the policy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub older: bool,
-    /// It failed while no other leg was there: nobody has more than it, until one that was away is proven to have as much.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub last: bool,
 }
 
 /// Whether a server provably went on running while its session was down.

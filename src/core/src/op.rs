@@ -339,7 +339,8 @@ pub enum Op {
         /// Target.
         target: TargetKey,
     },
-    /// See whether a portal accepts a connection while its session is away.
+    /// See whether a portal accepts a connection while its session is away. One that is reached by an interface of its own
+    /// cannot be tried and counts as there.
     Knock {
         /// Target.
         target: TargetKey,

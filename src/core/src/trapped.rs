@@ -78,7 +78,9 @@ pub fn check(s: &Situation<'_>, key: &TargetKey, sid: u32) -> Result<(), String>
     match left_alone(s, key, target) {
         None => Err(format!("{key} is iscsid's business")),
         Some(found) if found != sid => Err(format!("{key} has another session now")),
-        Some(_) if !target.heard.is_some_and(Heard::long_enough) => Err(format!("{key} has not answered for long")),
+        Some(_) if !target.heard.is_some_and(|heard| heard.long_enough() && s.now.mono < heard.due()) => {
+            Err(format!("{key} has not answered for long, or not just now"))
+        }
         Some(_) => Ok(()),
     }
 }

@@ -135,7 +135,7 @@ fn suspect(cause: Cause, since: Wall) -> Trust {
 
 /// Takes trust away from a leg, noting what is known of it now. `event_nr` is the volume's when it was last looked at.
 pub fn accuse(known: &mut LegRecord, cause: Cause, event_nr: Option<u32>, seqno: Option<u64>, at: Wall) {
-    let loss = Loss { events: events_noted(known, event_nr), seqno, last: known.last, ..Loss::default() };
+    let loss = Loss { events: events_noted(known, event_nr), seqno, ..Loss::default() };
     known.vouched = None;
     known.trust = Trust::Suspect { cause, since: at, stage: Stage::Unverified, loss };
 }
@@ -150,9 +150,10 @@ const CACHED: u64 = 300_000_000;
 pub fn may_lack(record: &MirrorRecord, in_use: &PvUuid, returned: &PvUuid) -> bool {
     let trust = |pv: &PvUuid| record.legs.get(pv).map(|known| &known.trust);
     match (trust(in_use), trust(returned)) {
-        (Some(Trust::Suspect { since: a, loss, .. }), Some(Trust::Suspect { since: b, loss: other, .. })) => {
+        (Some(Trust::Suspect { since: a, loss, .. }), Some(Trust::Suspect { since: b, .. })) => {
             let restarted = loss.continuity == Continuity::Broken && a.0 < b.0.saturating_add(CACHED);
-            restarted || loss.continuity == Continuity::Unknown && other.last && a <= b
+            let last = record.legs.get(returned).is_some_and(|known| known.last);
+            restarted || loss.continuity == Continuity::Unknown && last && a <= b
         }
         _ => false,
     }
@@ -252,7 +253,8 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         let nobody = !alive().any(|leg| leg.pv != *pv && leg.up());
         // It lacks what is written from now on, and must not be activated alone without a word.
         outlived |= lost && !passed_by && !nobody && known.trust == Trust::Trusted;
-        known.last = lost && known.trust == Trust::Trusted && (known.last || nobody);
+        known.last |= lost && nobody && known.trust == Trust::Trusted;
+        known.last &= leg.health != Some(LegHealth::InSync);
         match &mut known.trust {
             Trust::Trusted if passed_unseen || lost && passed_by => {
                 accuse(known, Cause::Lost, event_nr, seqno, evidence.at)

@@ -104,7 +104,6 @@ fn full() -> Ledger {
         continuity: Continuity::Unknown,
         rough: true,
         older: true,
-        last: true,
     };
     let leg = |n| LegRecord {
         size: 1 << 50,

@@ -12,8 +12,9 @@ pub use wire::{Sample, SocketId};
 
 use super::connection::Endpoint;
 use crate::error::{Error, Result};
+use crate::netlink;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use nix::sys::socket::{MsgFlags, SockProtocol, recv};
 use std::io;
 use std::os::fd::AsRawFd;
 use wire::Answer;
@@ -88,16 +89,13 @@ fn refused(what: String, errno: i32) -> Error {
     Error::io(what, io::Error::from_raw_os_error(errno))
 }
 
-/// Asks on a socket of its own, so that no answer can be that to another question.
+/// Asks, and takes the answer apart, which may come in several datagrams.
 fn ask(request: &[u8], what: &str) -> Result<Answer> {
     let fail = |e: Errno| Error::io(what, e.into());
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let kernel = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag).map_err(fail)?;
-    send(kernel.as_raw_fd(), request, MsgFlags::empty()).map_err(fail)?;
+    let kernel = netlink::ask(SockProtocol::NetlinkSockDiag, request, what)?;
     let mut buffer = vec![0; BUFFER];
     let mut answer = Answer::default();
     loop {
-        // Without a destination only the kernel is talked to, and nobody else knows this socket's address.
         let length = recv(kernel.as_raw_fd(), &mut buffer, MsgFlags::empty()).map_err(fail)?;
         let datagram = buffer.get(..length).unwrap_or_default();
         if answer.take(datagram).map_err(|why| Error::malformed(what, why))? {
