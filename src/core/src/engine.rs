@@ -7,6 +7,7 @@ mod start;
 mod turn;
 
 use crate::arbiter::{Arbiter, Slot};
+use crate::at_a_loss::AtALoss;
 use crate::fence::Answers;
 use crate::ids::{LvUuid, OpId, TargetKey, VgUuid};
 use crate::input::{Effect, Input};
@@ -77,6 +78,7 @@ pub struct Engine {
     pub(crate) stalls: Stalls,
     pub(crate) upkeep: Upkeep,
     pub(crate) lasting: Lasting,
+    pub(crate) at_a_loss: AtALoss,
     pub(crate) jobs: Jobs,
     pub(crate) arbiter: Arbiter,
     /// Shared with whoever shows it.
@@ -201,6 +203,7 @@ impl Engine {
             stalls: Stalls::default(),
             upkeep: Upkeep::default(),
             lasting: Lasting::default(),
+            at_a_loss: AtALoss::default(),
             jobs: Jobs::default(),
             arbiter: Arbiter::default(),
             snapshot: Arc::default(),
@@ -399,6 +402,7 @@ impl Engine {
 
     fn plan(&mut self, now: Now, wishes: &mut Vec<(Op, String)>) -> BTreeMap<LvUuid, Vec<Objection>> {
         let mut holds = BTreeMap::new();
+        let mut moving = BTreeSet::new();
         // One link may serve several VGs: who matters more comes first.
         let mut vgs: BTreeMap<VgUuid, i32> = BTreeMap::new();
         for mirror in self.mirrors.values() {
@@ -419,6 +423,9 @@ impl Engine {
             let plan = self.plan_of(now, &vg);
             let here: Vec<&Mirror> = self.mirrors.values().filter(|m| m.vg.uuid == vg).collect();
             self.lasting.remember(&plan, &here);
+            if !plan.steps.is_empty() || self.arbiter.occupied(&Slot::Vg(vg.clone())).is_some() {
+                moving.insert(vg.clone());
+            }
             wishes.extend(plan.steps);
             holds.extend(plan.holds);
             for mirror in self.mirrors.values().filter(|m| m.vg.uuid == vg && m.unmanaged.is_none()) {
@@ -438,6 +445,7 @@ impl Engine {
                 holds.entry(mirror.lv.uuid.clone()).or_insert_with(Vec::new).push(objection.clone());
             }
         }
+        self.admit(now, &moving, &mut holds);
         holds
     }
 
@@ -473,24 +481,5 @@ impl Engine {
     pub(crate) fn report_is_wanted(&self) -> bool {
         let blocked = self.world.kernel.blocked_device().is_some();
         self.world.kernel_seen && self.world.has_storage() && !self.world.reported && !blocked
-    }
-
-    fn observe(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if std::mem::take(&mut self.wants.kernel) {
-            effects.push(Effect::ObserveKernel);
-        }
-        let stopping = self.stopping.is_some();
-        if self.wants.nodes && !self.wants.nodes_running && !stopping {
-            (self.wants.nodes, self.wants.nodes_running) = (false, true);
-            effects.push(Effect::ObserveNodes);
-        }
-        let due = self.wants.lvm_retry.is_none_or(|(at, _)| at <= now.mono);
-        let writer = self.arbiter.running().any(|r| r.op.writes_vg().is_some());
-        let marked = self.stopping.as_ref().is_some_and(Stopping::marked);
-        if self.report_is_wanted() && due && !self.wants.lvm_running && !writer && !marked {
-            self.wants.lvm_running = true;
-            self.world.ask_report();
-            effects.push(Effect::ObserveLvm);
-        }
     }
 }

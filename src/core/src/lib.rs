@@ -5,6 +5,7 @@
 //! replay years in a second. The manifest depends on serde and thiserror only, and keeps it so.
 
 pub mod arbiter;
+pub mod at_a_loss;
 pub mod boot;
 pub mod cancel;
 pub mod continuity;

@@ -338,7 +338,11 @@ impl Situation<'_> {
     pub fn restore_missing(&self, mirror: &Mirror, pv: &PvUuid) -> Result<(Op, String), Objection> {
         let lvs = self.vgs.get(&mirror.vg.uuid).map_or(&[][..], |vg| &vg.lvs);
         let part = |lv: &LvObs| lv.role.iter().any(|word| word == "raid" || word == "mirror");
-        let other = lvs.iter().find(|lv| lv.active && lv.extents.iter().any(|run| run.pv == *pv) && !part(lv));
+        // What is left of a `mirror` and has been in use there all along is as alive as it was.
+        let alive = |leg: &Leg| leg.health == Some(LegHealth::InSync) && leg.up() && leg.attached;
+        let at_work = |lv: &LvObs| self.mirrors.get(&lv.uuid).and_then(|m| m.leg(pv)).is_some_and(alive);
+        let on = |lv: &LvObs| lv.active && lv.extents.iter().any(|run| run.pv == *pv);
+        let other = lvs.iter().find(|lv| on(lv) && !part(lv) && !at_work(lv));
         let dead = |m: &&Mirror| {
             let leg = m.leg(pv).filter(|leg| leg.index.is_some());
             m.kind == Kind::Mirror && leg.is_some_and(|leg| leg.health == Some(LegHealth::Dead))

@@ -162,8 +162,9 @@ fn condemned<'a>(
     if !silent || !s.reported || !exposed(s, roles, key, target) || roles::shared(ground, key) {
         return None;
     }
-    // An anchor waits after its connection is gone as before; one that is quick will fail.
-    let waits = |other: &TargetKey| roles.get(key) == Some(&TimeoutReason::Anchor) || ground.seen_waiting(other);
+    // An anchor that is seen to wait does so after its connection is gone as before; one that is quick will fail.
+    let anchor = roles.get(key) == Some(&TimeoutReason::Anchor) && ground.seen_waiting(key);
+    let waits = |other: &TargetKey| anchor || ground.seen_waiting(other);
     let mut partners = BTreeSet::new();
     for (mirror, record) in ground.active() {
         if mirror.legs.iter().any(|leg| session(leg) == Some(key)) {

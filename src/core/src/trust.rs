@@ -107,9 +107,10 @@ fn unseen_to_the_end(record: &mut MirrorRecord, mirror: &Mirror, at: Wall) {
 fn forget_removed(ledger: &mut Ledger, evidence: Evidence<'_>) {
     ledger.mirrors.retain(|uuid, record| {
         let Some(mirror) = evidence.mirrors.get(uuid) else { return false };
-        // A raid LV never becomes linear by itself: somebody converted it. We do on the way to a full copy.
-        let converted = record.kind != Kind::Mirror && mirror.reported && mirror.live == Live::Single;
-        !converted || record.kept.is_some()
+        // A raid LV never becomes linear by itself, and nobody but a person takes a healthy leg out of a `mirror`: it was
+        // converted. We do so on the way to a full copy.
+        let converted = mirror.reported && mirror.live == Live::Single;
+        !converted || record.kept.is_some() || record.kind == Kind::Mirror && record.legs.len() > 1
     });
 }
 
@@ -208,8 +209,8 @@ fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
                 record.legs.insert(leg.pv.clone(), trusted(leg));
             }
             (None, Some(known)) => {
-                // One that had failed may be back under a new name by the time that it is dropped.
-                let healthy = known.trust == Trust::Trusted && leg.up() && !record.unseen;
+                // One that had failed may be back under a new name by the time that it is dropped. Who drops such a leg flags it.
+                let healthy = known.trust == Trust::Trusted && leg.up() && !leg.missing && !record.unseen;
                 // dmeventd drops only legs that failed; a healthy one was taken out by hand, if anybody was watching.
                 let ours = record.kept.is_some();
                 if !ours && (record.kind != Kind::Mirror || (watched && healthy)) {

@@ -123,6 +123,7 @@ impl Engine {
             .chain(silent)
             .chain(stuck)
             .chain(self.watch.due())
+            .chain(self.at_a_loss.due())
             .chain(retries)
             .chain(looks)
             .chain(stamps)
@@ -225,6 +226,25 @@ impl Engine {
             }
         }
         broken
+    }
+
+    pub(super) fn observe(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.wants.kernel) {
+            effects.push(Effect::ObserveKernel);
+        }
+        let stopping = self.stopping.is_some();
+        if self.wants.nodes && !self.wants.nodes_running && !stopping {
+            (self.wants.nodes, self.wants.nodes_running) = (false, true);
+            effects.push(Effect::ObserveNodes);
+        }
+        let due = self.wants.lvm_retry.is_none_or(|(at, _)| at <= now.mono);
+        let writer = self.arbiter.running().any(|r| r.op.writes_vg().is_some());
+        let marked = self.stopping.as_ref().is_some_and(Stopping::marked);
+        if self.report_is_wanted() && due && !self.wants.lvm_running && !writer && !marked {
+            self.wants.lvm_running = true;
+            self.world.ask_report();
+            effects.push(Effect::ObserveLvm);
+        }
     }
 
     pub(super) fn show(

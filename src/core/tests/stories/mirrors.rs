@@ -22,6 +22,24 @@ fn a_leg_dropped_by_dmeventd_is_given_back_with_a_full_copy() {
     }
 }
 
+/// The report that tells of it has to wait meanwhile, since a disk is blocked.
+#[test]
+fn a_leg_that_is_back_before_its_drop_is_known_was_not_taken_out_by_a_person() {
+    let mut bench = Bench::settled(&[], &["testlv"]);
+    bench.machine.down(B, true);
+    bench.restart_in("boot-2");
+    bench.run_for(2);
+    bench.machine.logout(B);
+    bench.run_until(20, "dropped", |b| b.machine.mirrors[0].legs.len() == 1);
+    bench.machine.down(A, true);
+    bench.machine.back(B);
+    bench.machine.login(B);
+    bench.run_for(3);
+    bench.machine.back(A);
+    bench.run_until_redundant(120);
+    assert_eq!(bench.writes(), ["restore-missing", "readd-leg"], "{}", bench.story());
+}
+
 #[test]
 fn raid_and_mirror_on_one_pv_heal_together() {
     let mut bench = Bench::settled(&["r1"], &["testlv"]);

@@ -174,8 +174,11 @@ impl World {
             let keys = &self.luns[self.vgs[v.vg].luns[leg.pv]].keys;
             keys.supported && keys.keys.is_empty()
         };
+        // So is whoever has other metadata.
+        let text = |leg: &super::volume::Leg| &self.luns[self.vgs[v.vg].luns[leg.pv]].cached.text;
         let whole = v.legs.len() > 1
             && !v.legs.iter().any(untold)
+            && v.legs.iter().all(|leg| text(leg) == text(&v.legs[0]))
             && (0..v.legs.len()).all(|leg| v.legs[leg].health == Health::Alive && right(leg));
         let v = &mut self.volumes[volume];
         v.resolving = None;

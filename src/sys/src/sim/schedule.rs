@@ -6,7 +6,9 @@ use super::content::{Kind, Label};
 use super::rng::Rng;
 use super::volume::{Health, Live};
 use super::world::{Plan, Quirks, VgPlan, World};
+use mirrorkeeper_core::at_a_loss;
 use mirrorkeeper_core::op::Op;
+use mirrorkeeper_core::plan::RESOLVABLE;
 use mirrorkeeper_core::settings::Settings;
 use mirrorkeeper_core::snapshot::MirrorView;
 use mirrorkeeper_core::words::{Hold, MirrorState};
@@ -207,13 +209,21 @@ impl World {
             self.violate(format!("{name}: neither redundant nor held long after the faults stopped: {shown:?}"));
             return;
         }
+        if self.shown(volume).is_some_and(at_a_loss::admits) {
+            self.violate(format!("{name}: no rule says what to do with it"));
+            return;
+        }
         let v = &self.volumes[volume];
         // Without its ledger a daemon does not know what came before it looked; LVM refreshes none with a PV flagged, nor one
         // whose device is gone, but loads another table; and a slow command may be at it.
         let at_it = || self.daemon.jobs.iter().any(|job| matches!(job.op, Op::Requeue { .. }));
         let gone = v.legs.iter().any(|leg| leg.disk.is_none_or(|id| self.disk(id).is_none()));
-        if v.keeps && !v.inflight.is_empty() && !v.forgotten && !v.unnoted && !gone && !self.partial(volume) && !at_it()
-        {
+        // What waits for a dead leg must not go on where it is still to be chosen which leg goes on.
+        let dead = v.legs.iter().any(|leg| leg.health == Health::Dead);
+        let undecided =
+            dead && shown.as_ref().is_some_and(|(_, hold, _)| hold.is_some_and(|h| RESOLVABLE.contains(&h)));
+        let excused = v.forgotten || v.unnoted || gone || undecided || self.partial(volume) || at_it();
+        if v.keeps && !v.inflight.is_empty() && !excused {
             self.violate(format!("{name}: writes wait for nobody"));
             return;
         }
