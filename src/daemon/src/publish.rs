@@ -15,9 +15,11 @@ use crate::bus::gate::Gate;
 use crate::bus::job::Job;
 use crate::bus::manager::Manager;
 use crate::bus::mirror::Mirror;
+use crate::bus::objects::Objects;
 use crate::bus::server::Server;
 use crate::bus::target::Target;
-use crate::bus::{NAME, path, wire};
+use crate::bus::wire::WireDetails;
+use crate::bus::{NAME, path};
 use crate::link::Link;
 use family::Family;
 use mirrorkeeper_core::ids::JobId;
@@ -31,7 +33,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zbus::Connection;
 use zbus::connection::Builder;
-use zbus::fdo::{ObjectManager, RequestNameFlags};
+use zbus::fdo::RequestNameFlags;
 use zbus::object_server::SignalEmitter;
 
 /// Pause before the bus is tried again: short, because a bus that restarts is back within a second; then longer, because
@@ -148,16 +150,17 @@ async fn session(offer: &Offer, status: &watch::Sender<Status>) -> End {
     let mut snapshots = offer.link.snapshots();
     let mut events = offer.link.events();
     let first = snapshots.borrow_and_update().clone();
-    let connection = match timeout(BUS_ANSWER, connect(&offer.bus)).await {
-        Ok(Ok(connection)) => connection,
+    let mut exports = match timeout(BUS_ANSWER, Exports::connect(offer)).await {
+        Ok(Ok(exports)) => exports,
         Ok(Err(error)) => return End::Lost(error.to_string()),
         Err(_) => return End::Lost(format!("the bus did not answer within {} s", BUS_ANSWER.as_secs())),
     };
-    let mut exports = match export(offer, &connection, first).await {
-        Ok(exports) => exports,
+    let connection = exports.connection.clone();
+    match exports.take_name(offer, first).await {
+        Ok(()) => {}
         Err(zbus::Error::NameTaken) => return End::NameTaken,
         Err(error) => return End::Lost(error.to_string()),
-    };
+    }
     status.send_replace(Status::Owned);
     offer.link.set_owned(true);
     loop {
@@ -187,28 +190,10 @@ async fn session(offer: &Offer, status: &watch::Sender<Status>) -> End {
     }
 }
 
-async fn connect(bus: &Bus) -> zbus::Result<Connection> {
-    // The ObjectManager is served from the start: without any object zbus starts listening late and loses first calls.
-    bus.builder().method_timeout(BUS_ANSWER).serve_at(path::ROOT, ObjectManager).build().await
-}
-
-/// Exports everything in `snapshot`, however long that takes, and takes the name.
-async fn export(offer: &Offer, connection: &Connection, snapshot: Arc<Snapshot>) -> zbus::Result<Exports> {
-    let mut exports = Exports::new(connection.clone(), &offer.link, &offer.authority);
-    exports.snapshot = snapshot.clone();
-    exports.show(snapshot).await;
-    if let Some(annex) = &offer.annex {
-        annex.serve(connection).await?;
-    }
-    // Without its default flags zbus would let a second daemon take the name from us, unnoticed.
-    connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
-    Ok(exports)
-}
-
 /// Everything on one connection.
 struct Exports {
     connection: Connection,
-    snapshot: Arc<Snapshot>,
+    shown: watch::Sender<Arc<Snapshot>>,
     manager: Family<Manager>,
     servers: Family<Server>,
     targets: Family<Target>,
@@ -218,32 +203,50 @@ struct Exports {
 }
 
 impl Exports {
-    fn new(connection: Connection, link: &Link, authority: &Arc<dyn Authority>) -> Self {
+    /// A connection with no objects but their list. That is served from the start: without any object zbus starts listening
+    /// late and loses first calls.
+    async fn connect(offer: &Offer) -> zbus::Result<Self> {
         let (shown_jobs, jobs) = watch::channel(BTreeSet::new());
-        let gate = Gate::new(link.clone(), authority.clone(), jobs);
-        Self {
+        let gate = Gate::new(offer.link.clone(), offer.authority.clone(), jobs);
+        let (shown, newest) = watch::channel(Arc::default());
+        let objects = Objects::new(newest, gate.clone());
+        let connection = offer.bus.builder().method_timeout(BUS_ANSWER).serve_at(path::ROOT, objects).build().await?;
+        Ok(Self {
             manager: Family::new(&connection, &gate),
             servers: Family::new(&connection, &gate),
             targets: Family::new(&connection, &gate),
             mirrors: Family::new(&connection, &gate),
             jobs: Family::new(&connection, &gate),
-            snapshot: Arc::default(),
+            shown,
             shown_jobs,
             connection,
+        })
+    }
+
+    /// Exports everything in `snapshot`, however long that takes, and takes the name.
+    async fn take_name(&mut self, offer: &Offer, snapshot: Arc<Snapshot>) -> zbus::Result<()> {
+        self.shown.send_replace(snapshot.clone());
+        self.show(snapshot).await;
+        if let Some(annex) = &offer.annex {
+            annex.serve(&self.connection).await?;
         }
+        // Without its default flags zbus would let a second daemon take the name from us, unnoticed.
+        self.connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
+        Ok(())
     }
 
     /// Brings the bus to `snapshot`. Servers come before the targets that name them and these before the mirrors that do,
-    /// the sum comes last.
+    /// the sum comes last. Before any of them the list of all: whoever asks for it after a signal must not be told of values
+    /// that the signal has outdated.
     async fn show(&mut self, snapshot: Arc<Snapshot>) {
         let now = Instant::now();
+        let before = self.shown.send_replace(snapshot.clone());
         self.servers.show(&snapshot.servers, now).await;
         self.targets.show(&snapshot.targets, now).await;
         self.mirrors.show(&snapshot.mirrors, now).await;
         self.jobs.show(&snapshot.jobs, now).await;
         self.manager.show(&BTreeMap::from([((), snapshot.clone())]), now).await;
         self.shown_jobs.send_replace(snapshot.jobs.keys().copied().collect());
-        let before = std::mem::replace(&mut self.snapshot, snapshot.clone());
         for (id, job) in &snapshot.jobs {
             if finished(job) && !before.jobs.get(id).is_some_and(finished) {
                 let emitter = SignalEmitter::from_parts(self.connection.clone(), path::job(*id).into_inner());
@@ -270,7 +273,7 @@ impl Exports {
     async fn event(&self, event: Event) {
         let emitter = SignalEmitter::from_parts(self.connection.clone(), path::root().into_inner());
         let (code, severity, object) = (event.code.word(), event.severity.word(), path::object(&event.object));
-        log(Manager::event(&emitter, event.at.0, code, severity, object, wire::details(&event.details)).await);
+        log(Manager::event(&emitter, event.at.0, code, severity, object, WireDetails(event.details)).await);
     }
 }
 

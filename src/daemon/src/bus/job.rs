@@ -3,6 +3,7 @@
 use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
+use super::objects::listed;
 use super::{Exported, path, wire};
 use mirrorkeeper_core::ids::JobId;
 use mirrorkeeper_core::input::Command;
@@ -116,6 +117,20 @@ impl Job {
     #[zbus(signal)]
     pub async fn completed(emitter: &SignalEmitter<'_>, success: bool, error: &str) -> zbus::Result<()>;
 }
+
+listed!(Job {
+    "Operation": operation,
+    "Object": object,
+    "State": state,
+    "Progress": progress,
+    "ProgressValid": progress_valid,
+    "RateBytes": rate_bytes,
+    "StartedAtUSec": started_at_usec,
+    "ExpectedEndAtUSec": expected_end_at_usec,
+    "StartedByUID": started_by_uid,
+    "Steps": steps,
+    "Error": error,
+});
 
 fn wire_step(step: &StepView) -> WireStep {
     let (code, result) = (step.code.to_owned(), step.result.to_owned());

@@ -3,23 +3,22 @@
 use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
-use super::wire::WireEntry;
+use super::wire::{WireDetails, WireEntry};
 use super::{Exported, path, wire};
 use mirrorkeeper_core::input::{Command, Refusal, Reply};
 use mirrorkeeper_core::snapshot::{Finding, Snapshot};
 use mirrorkeeper_core::words::{MirrorState, TargetState};
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
+use zbus::{Connection, OwnedObjectPath, interface};
 
 /// Longest reason for a pause, in bytes: some lines. It is kept in the ledger.
 const LONGEST_REASON: usize = 1024;
 
 /// Code, severity, object, details: `(ssoa{sv})`.
-type WireFinding = (String, String, OwnedObjectPath, HashMap<String, OwnedVariant>);
+type WireFinding = (String, String, OwnedObjectPath, WireDetails);
 
 /// The root object.
 pub struct Manager {
@@ -200,13 +199,13 @@ impl Manager {
         code: &str,
         severity: &str,
         object: OwnedObjectPath,
-        details: HashMap<String, OwnedVariant>,
+        details: WireDetails,
     ) -> zbus::Result<()>;
 }
 
 fn wire_finding(finding: &Finding) -> WireFinding {
     let (code, concern) = (finding.code.to_owned(), finding.concern.word().to_owned());
-    (code, concern, path::object(&finding.object), wire::details(&finding.details))
+    (code, concern, path::object(&finding.object), WireDetails(finding.details.clone()))
 }
 
 fn count(number: usize) -> u32 {

@@ -3,19 +3,20 @@
 use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
+use super::objects::listed;
+use super::wire::WireDetails;
 use super::{Exported, path, wire};
 use mirrorkeeper_core::ids::{LvUuid, PvUuid};
 use mirrorkeeper_core::input::{Command, PlannedStep, Refusal, Reply};
 use mirrorkeeper_core::name::Name;
 use mirrorkeeper_core::observation::SyncAction;
 use mirrorkeeper_core::snapshot::{LegView, MirrorView, Shared};
-use std::collections::HashMap;
 use tokio::sync::watch;
 use zbus::message::Header;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
+use zbus::{Connection, OwnedObjectPath, interface};
 
 /// PV UUID, device, target, state, ratio in sync, details: `(ssosda{sv})`.
-type WireLeg = (String, String, OwnedObjectPath, String, f64, HashMap<String, OwnedVariant>);
+type WireLeg = (String, String, OwnedObjectPath, String, f64, WireDetails);
 
 /// Step code, why, argv: `(ssas)`.
 type WireStep = (String, String, Vec<String>);
@@ -155,8 +156,8 @@ impl Mirror {
     }
 
     #[zbus(property)]
-    fn hold_details(&self) -> HashMap<String, OwnedVariant> {
-        self.show(|m| wire::details(&m.hold_details))
+    fn hold_details(&self) -> WireDetails {
+        self.show(|m| WireDetails(m.hold_details.clone()))
     }
 
     #[zbus(property)]
@@ -244,6 +245,30 @@ impl Mirror {
     }
 }
 
+listed!(Mirror {
+    "Name": name,
+    "Uuid": uuid,
+    "Type": kind,
+    "Log": log,
+    "SizeBytes": size_bytes,
+    "State": state,
+    "CopiesWanted": copies_wanted,
+    "CopiesInSync": copies_in_sync,
+    "SyncAction": sync_action,
+    "SyncRatio": sync_ratio,
+    "SyncRateBytes": sync_rate_bytes,
+    "SyncRemainingUSec": sync_remaining_usec,
+    "Legs": legs,
+    "MismatchCount": mismatch_count,
+    "LastCheckAtUSec": last_check_at_usec,
+    "DegradedSinceUSec": degraded_since_usec,
+    "Hold": hold,
+    "HoldDetails": hold_details,
+    "Managed": managed,
+    "UnmanagedReason": unmanaged_reason,
+    "ObservedAtUSec": observed_at_usec,
+});
+
 fn wire_step(step: &PlannedStep) -> WireStep {
     (step.code.to_owned(), wire::text(&step.why), step.argv.iter().map(|word| wire::text(word)).collect())
 }
@@ -255,7 +280,7 @@ fn wire_leg(leg: &LegView) -> WireLeg {
         leg.target.as_ref().map_or_else(path::none, path::target),
         leg.state.word().to_owned(),
         wire::ratio(leg.ratio),
-        wire::details(&leg.details),
+        WireDetails(leg.details.clone()),
     )
 }
 

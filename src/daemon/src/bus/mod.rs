@@ -12,11 +12,13 @@ pub mod job;
 pub mod limits;
 pub mod manager;
 pub mod mirror;
+pub mod objects;
 pub mod path;
 pub mod server;
 pub mod target;
 pub mod wire;
 
+use serde::Serializer;
 use tokio::sync::watch;
 use zbus::OwnedObjectPath;
 use zbus::object_server::Interface;
@@ -43,4 +45,13 @@ pub trait Exported: Interface + Sized {
     fn is_progress(_property: &str, _old: &Self::View, _new: &Self::View) -> bool {
         false
     }
+}
+
+/// An interface whose objects [`objects::Objects`] lists.
+pub trait Listed: Exported {
+    /// Writes all properties, as `GetAll` answers: `a{sv}`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }

@@ -3,6 +3,7 @@
 use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
+use super::objects::listed;
 use super::{Exported, path, wire};
 use mirrorkeeper_core::input::Command;
 use mirrorkeeper_core::name::Name;
@@ -104,3 +105,15 @@ impl Server {
         self.gate.ask_for_job(connection, &call, Action::Maintain, command).await
     }
 }
+
+listed!(Server {
+    "Name": name,
+    "Portals": portals,
+    "State": state,
+    "Targets": targets,
+    "Mirrors": mirrors,
+    "Maintenance": maintenance,
+    "FlapCount": flap_count,
+    "HeldUntilAtUSec": held_until_at_usec,
+    "SinceUSec": since_usec,
+});

@@ -3,6 +3,7 @@
 use super::auth::Action;
 use super::error::CallError;
 use super::gate::Gate;
+use super::objects::listed;
 use super::{Exported, path, wire};
 use mirrorkeeper_core::ids::TargetKey;
 use mirrorkeeper_core::input::{Command, Refusal};
@@ -165,3 +166,24 @@ impl Target {
         self.gate.ask(connection, &call, Action::Tune, command).await.map(drop)
     }
 }
+
+listed!(Target {
+    "Iqn": iqn,
+    "Portal": portal,
+    "Interface": interface,
+    "Server": server,
+    "State": state,
+    "SinceUSec": since_usec,
+    "SessionId": session_id,
+    "Disks": disks,
+    "Startup": startup,
+    "Managed": managed,
+    "ReplacementTimeoutSec": replacement_timeout_sec,
+    "ConfiguredReplacementTimeoutSec": configured_replacement_timeout_sec,
+    "TimeoutReason": timeout_reason,
+    "DetectTimeoutUSec": detect_timeout_usec,
+    "StallEstimateUSec": stall_estimate_usec,
+    "LastError": last_error,
+    "NextAttemptAtUSec": next_attempt_at_usec,
+    "Attempts": attempts,
+});

@@ -5,9 +5,10 @@ use crate::history::{Entry, Facts};
 use mirrorkeeper_core::snapshot::{Details, Value};
 use mirrorkeeper_core::time::Wall;
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
-use zbus::{ObjectPath, OwnedVariant, Signature, Type, Variant, as_variant};
+use zbus::{ObjectPath, Signature, Type, Variant, as_variant};
 
 /// An entry of the history as time, event code, severity, object, details: `(tssoa{sv})`. Written straight from the entry:
 /// there may be ten thousand, and everything else on this thread waits meanwhile.
@@ -40,6 +41,20 @@ impl Serialize for WireFacts<'_> {
     }
 }
 
+/// Named facts: `a{sv}`.
+#[derive(Debug)]
+pub struct WireDetails(pub Details);
+
+impl Type for WireDetails {
+    const SIGNATURE: &'static Signature = <HashMap<&str, Variant<'_>>>::SIGNATURE;
+}
+
+impl Serialize for WireDetails {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, WireFact(value))))
+    }
+}
+
 struct WireFact<'f>(&'f Value);
 
 impl Serialize for WireFact<'_> {
@@ -49,15 +64,22 @@ impl Serialize for WireFact<'_> {
             Value::U32(value) => as_variant::serialize(value, serializer),
             Value::U64(value) => as_variant::serialize(value, serializer),
             Value::F64(value) => as_variant::serialize(value, serializer),
-            Value::Str(value) => as_variant::serialize(value, serializer),
-            Value::Strs(values) => as_variant::serialize(values, serializer),
+            Value::Str(value) => as_variant::serialize(&clean(value), serializer),
+            Value::Strs(values) => {
+                let values: Vec<Cow<'_, str>> = values.iter().map(|value| clean(value)).collect();
+                as_variant::serialize(&values, serializer)
+            }
         }
     }
 }
 
 /// A string without the one character that D-Bus forbids. Tools may print anything.
 pub fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+    clean(text).into_owned()
+}
+
+fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 /// A ratio of 0.0–1.0, whatever was divided by what.
@@ -75,27 +97,12 @@ pub fn micros_or_never(at: Option<Wall>) -> u64 {
     at.map_or(0, |at| at.0)
 }
 
-/// `a{sv}`.
-pub fn details(details: &Details) -> HashMap<String, OwnedVariant> {
-    details.iter().filter_map(|(name, value)| Some(((*name).to_owned(), variant(value)?))).collect()
-}
-
-/// Always `Some`: only file descriptors can fail to become an owned variant.
-fn variant(value: &Value) -> Option<OwnedVariant> {
-    let variant = match value {
-        Value::Bool(yes) => Variant::from(*yes),
-        Value::U32(number) => Variant::from(*number),
-        Value::U64(number) => Variant::from(*number),
-        Value::F64(number) => Variant::from(*number),
-        Value::Str(string) => Variant::from(text(string)),
-        Value::Strs(strings) => Variant::from(strings.iter().map(|s| text(s)).collect::<Vec<_>>()),
-    };
-    OwnedVariant::try_from(variant).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zbus::OwnedVariant;
+    use zbus::wire::serialized::Context;
+    use zbus::wire::{LE, to_bytes};
 
     #[test]
     fn what_dbus_cannot_carry_is_changed() {
@@ -121,7 +128,8 @@ mod tests {
             ("str", Value::from("a\0")),
             ("strs", Value::Strs(vec!["x".to_owned()])),
         ]);
-        let wire = details(&all);
+        let bytes = to_bytes(Context::new(LE, 0), &WireDetails(all)).unwrap();
+        let wire: HashMap<String, OwnedVariant> = bytes.deserialize().unwrap().0;
         let signature = |name: &str| wire[name].value_signature().to_string();
         assert_eq!(wire.len(), 6);
         assert_eq!(["bool", "u32", "u64", "f64", "str", "strs"].map(signature), ["b", "u", "t", "d", "s", "as"]);

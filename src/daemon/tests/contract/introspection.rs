@@ -4,7 +4,9 @@ use crate::members::members;
 use crate::page;
 use crate::support::*;
 use mirrorkeeper_client::{Client, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use zbus::OwnedVariant;
+use zbus::fdo::ManagedObjects;
 use zbus_xml::Node;
 
 /// Interfaces zbus adds to every object.
@@ -67,6 +69,26 @@ async fn managed_objects_are_those_of_the_snapshot_and_read_back_as_they_are() {
     assert_eq!(mirror.legs[0].details["events"], Value::Uint(7));
     let job = &status.jobs[JOB];
     assert_eq!((job.object.as_str(), job.progress_valid, job.steps[0].exit), (MIRROR, false, -1));
+}
+
+#[tokio::test]
+async fn the_list_of_all_objects_says_what_each_says_by_itself() {
+    let service = Service::start(world()).await;
+    let client = service.bus.client().await;
+    let name = Some("org.mirrorkeeper1");
+    let manager = Some("org.freedesktop.DBus.ObjectManager");
+    let reply = client.call_method(name, "/org/mirrorkeeper1", manager, "GetManagedObjects", &()).await.unwrap();
+    let all: ManagedObjects = reply.body().deserialize().unwrap();
+    assert_eq!(all.len(), 5, "a server, two targets, a mirror and a job");
+    for (path, interfaces) in &all {
+        assert_eq!(interfaces.len(), 1, "{path}");
+        for (interface, listed) in interfaces {
+            let properties = Some("org.freedesktop.DBus.Properties");
+            let reply = client.call_method(name, path, properties, "GetAll", &interface.as_str()).await.unwrap();
+            let said: HashMap<String, OwnedVariant> = reply.body().deserialize().unwrap();
+            assert_eq!(*listed, said, "{path}");
+        }
+    }
 }
 
 #[tokio::test]
