@@ -128,9 +128,13 @@ impl<'a> Stage<'a> {
     /// Waits until the daemon says that both mirrors are redundant, and the kernel agrees; tells how long it took.
     pub fn wait_for_redundancy(&mut self, since: &str) -> Result<()> {
         let start = Instant::now();
-        for volume in VOLUMES {
-            self.wait_for_state(volume, &["redundant"], HEAL_LIMIT)?;
-        }
+        // Both in one look: after a boot one may be compared once more while the other is still copied.
+        wait_until("both mirrors to be redundant", HEAL_LIMIT, || {
+            let states = VOLUMES.map(|volume| self.guest().mirror_state(volume));
+            let states: Vec<String> = states.into_iter().collect::<Result<_>>()?;
+            let all = states.iter().all(|state| state == "redundant");
+            Ok(if all { Look::Done(()) } else { Look::NotYet(states.join(", ")) })
+        })?;
         for volume in VOLUMES {
             let status = self.guest().dm_status(volume)?;
             ensure!(status.is_whole(), "{volume} is called redundant while the kernel says {status:?}");
