@@ -258,7 +258,8 @@ pub fn there(record: &MirrorRecord, leg: &Leg) -> bool {
 /// that was lost has.
 pub fn believed(mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> bool {
     let away = |known: &LegRecord| matches!(known.trust, Trust::Suspect { cause: Cause::SessionDown, .. });
-    let alike: Vec<(&PvUuid, &LegRecord)> = record.legs.iter().filter(|(_, l)| trust::may_serve(&l.trust)).collect();
+    let alike: Vec<(&PvUuid, &Box<LegRecord>)> =
+        record.legs.iter().filter(|(_, l)| trust::may_serve(&l.trust)).collect();
     let here = |pv: &PvUuid| mirror.leg(pv).is_some_and(|leg| there(record, leg));
     match record.legs.get(&leg.pv) {
         Some(known) if known.trust == Trust::Trusted => true,

@@ -134,8 +134,9 @@ pub struct MirrorRecord {
     /// PV of a disk log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_pv: Option<PvUuid>,
-    /// Legs by PV; their number is the number of copies wanted.
-    pub legs: BTreeMap<PvUuid, LegRecord>,
+    /// Legs by PV; their number is the number of copies wanted. Boxed: a map has room for eleven in its first node, and most
+    /// mirrors have two.
+    pub legs: BTreeMap<PvUuid, Box<LegRecord>>,
     /// Since when it is not redundant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded_since: Option<Wall>,

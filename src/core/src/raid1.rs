@@ -377,7 +377,7 @@ fn verdict(s: &Situation<'_>, case: &Case<'_>, probe: &ProbeRun) -> Result<(), O
     let alive = |leg: &&Leg| leg.pv != case.leg.pv && leg.health == Some(LegHealth::InSync);
     let survivors: Vec<&Leg> = case.mirror.legs.iter().filter(alive).collect();
     for leg in survivors.iter().copied().chain([case.leg]) {
-        genuine(case.mirror, leg, case.record.legs.get(&leg.pv), probe)?;
+        genuine(case.mirror, leg, case.record.legs.get(&leg.pv).map(|known| &**known), probe)?;
     }
     if loss.diverged {
         return Err(s.other_history(probe).with("stale-since", since.0));

@@ -112,7 +112,7 @@ fn copy_anew(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord) -> Step 
         return s.restore_missing(mirror, &kept.pv).map(Some);
     }
     let (vg, lvs) = (mirror.vg.clone(), vec![mirror.lv.clone()]);
-    if mirror.autoactivation && record.legs.values().any(condemned) {
+    if mirror.autoactivation && record.legs.values().any(|known| condemned(known)) {
         let op = Op::SetAutoactivation { vg, lvs, on: false };
         return Ok(Some((op, "a reboot before the copy must not merge the legs".to_owned())));
     }

@@ -88,7 +88,7 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             // Given up by a person, and dropped before anything could revive it.
             let given_up = |m: &&Mirror| {
                 let record = s.record(m);
-                let condemned = record.and_then(|r| r.legs.get(pv)).is_some_and(resolve::condemned);
+                let condemned = record.and_then(|r| r.legs.get(pv)).is_some_and(|known| resolve::condemned(known));
                 condemned && record.is_some_and(|record| kept_is_live(record, m))
             };
             live.filter(failed).filter(|m| !given_up(m)).try_for_each(|m| superblocks_agree(op, m, s))

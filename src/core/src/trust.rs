@@ -114,8 +114,8 @@ fn forget_removed(ledger: &mut Ledger, evidence: Evidence<'_>) {
     });
 }
 
-fn trusted(leg: &Leg) -> LegRecord {
-    LegRecord {
+fn trusted(leg: &Leg) -> Box<LegRecord> {
+    Box::new(LegRecord {
         size: leg.place.as_ref().map_or(0, |p| p.size),
         target: leg.place.as_ref().and_then(|p| p.target.as_ref()).map(|key| key.name.clone()),
         wwid: leg.place.as_ref().map_or_else(Name::default, |p| p.wwid.clone()),
@@ -127,7 +127,7 @@ fn trusted(leg: &Leg) -> LegRecord {
         unverified: false,
         trust: Trust::Trusted,
         admin_write_mostly: leg.write_mostly,
-    }
+    })
 }
 
 fn suspect(cause: Cause, since: Wall) -> Trust {
@@ -384,7 +384,7 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'
         Kind::Mirror if steady && mirror.legs.iter().all(|leg| leg.index.is_some()) => {
             // A full copy onto the last other leg makes the two one: what its source was doubted for is no longer told
             // apart by anything.
-            let all = record.legs.len() == 2 && record.legs.values().any(copied);
+            let all = record.legs.len() == 2 && record.legs.values().any(|leg| copied(leg));
             for known in record.legs.values_mut().filter(|leg| all || copied(leg)) {
                 known.trust = Trust::Trusted;
             }
@@ -392,7 +392,7 @@ fn rehabilitate(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'
         Kind::Mirror => {}
     }
     let whole = mirror.legs.iter().all(|leg| leg.index.is_some()) && steady;
-    if whole && !record.legs.values().any(resolve::condemned) {
+    if whole && !record.legs.values().any(|known| resolve::condemned(known)) {
         record.kept = None;
     }
 }

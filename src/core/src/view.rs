@@ -147,7 +147,7 @@ fn leg_view(
     leg: &Leg,
     hold: Option<Hold>,
 ) -> LegView {
-    let known = record.and_then(|r| r.legs.get(&leg.pv));
+    let known = record.and_then(|r| r.legs.get(&leg.pv)).map(|known| &**known);
     let state = leg_state(mirror, leg, known, hold);
     let details = evidence(s, mirror, known, leg);
     LegView {

@@ -95,7 +95,7 @@ pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String
         let key = || continuity::key(s.machine_id, &leg.pv);
         let ours = || s.looks.registrations.get(&leg.pv).and_then(|found| continuity::ours(found, key()));
         let trusted = |known: &LegRecord| known.trust == Trust::Trusted && known.registered.is_none();
-        m.kind == Kind::Mirror && known(m, leg).is_some_and(trusted) && ours().is_some()
+        m.kind == Kind::Mirror && known(m, leg).is_some_and(|known| trusted(known)) && ours().is_some()
     };
     if let Some((m, _)) = legs().find(|(m, leg)| m.live != Live::Inactive && up(leg) && unnoted_key(m, leg)) {
         return Some((s.probe_op(vg), format!("{} was activated; note its keys", m.name)));
@@ -121,7 +121,7 @@ pub(super) fn rejoin(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     let legs = || mirrors.iter().flat_map(|m| m.legs.iter().map(move |leg| (*m, leg)));
     // Metadata written now would be the same on both sides of a fork.
     let diverged = |known: &LegRecord| matches!(&known.trust, Trust::Suspect { loss, .. } if loss.diverged);
-    if mirrors.iter().filter_map(|m| s.record(m)).flat_map(|record| record.legs.values()).any(diverged) {
+    if mirrors.iter().filter_map(|m| s.record(m)).flat_map(|record| record.legs.values()).any(|known| diverged(known)) {
         return;
     }
     let flagged = legs().filter(|(_, leg)| leg.missing && leg.index.is_some());
@@ -151,7 +151,7 @@ pub(super) fn register(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) 
             // Whoever is still in doubt for the last restart, or will be, must not get a proof from after it.
             let mut records = s.ledger.mirrors.values().filter_map(|record| record.legs.get(&leg.pv));
             let settled = |known: &LegRecord| known.trust == Trust::Trusted && known.registered.is_none();
-            let wanted = vacant && settled(known) && records.all(settled);
+            let wanted = vacant && settled(known) && records.all(|known| settled(known));
             if wanted && s.looks.judged(leg, s.targets) {
                 let key = continuity::key(s.machine_id, &leg.pv);
                 let op = Op::Register { pv: leg.pv.clone(), disk: place.disk.clone(), key };

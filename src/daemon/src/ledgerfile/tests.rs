@@ -125,7 +125,7 @@ fn full() -> Ledger {
         kind: Kind::Mirror,
         log: LogKind::Bitmap,
         log_pv: Some(uuid('l')),
-        legs: legs.iter().cloned().zip((0..).map(leg)).collect(),
+        legs: legs.iter().cloned().zip((0..).map(leg).map(Box::new)).collect(),
         degraded_since: Some(now),
         last_check: Some((u64::MAX, now)),
         active_in_boot: boot.into(),
