@@ -88,11 +88,15 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
             }
         }
     }
+    // Not before each mirror on a PV was judged by what was read there last.
+    let read = reading.run.legs.iter().map(|(pv, probe)| (pv.clone(), probe.registration.clone()));
+    looks.registrations.extend(read);
     rolled_back
 }
 
 /// Did the server of a leg that was away live on? And of one that is well: what is there to compare with next time?
-fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mirror, reading: Reading<'_>) {
+fn note_registrations(record: &mut MirrorRecord, looks: &Looks, mirror: &Mirror, reading: Reading<'_>) {
+    let without_key = without_key(record, looks, mirror, reading);
     for leg in mirror.legs.iter().filter(|leg| leg.up() && record.kept.as_ref() != Some(&leg.pv)) {
         // One that missed writes proves nothing about this one, though LVM may have taken both into use at boot.
         let serves = |pv: &PvUuid| record.legs.get(pv).is_some_and(|other| trust::may_serve(&other.trust));
@@ -104,10 +108,13 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
             continue;
         };
         let key = continuity::key(reading.machine_id, &leg.pv);
-        let before = looks.registrations.insert(leg.pv.clone(), probe.registration.clone());
-        let had_ours = before.is_some_and(|before| continuity::ours(&before, key).is_some());
+        let before = looks.registrations.get(&leg.pv);
+        let had_ours = before.is_some_and(|before| continuity::ours(before, key).is_some());
         let ours = continuity::ours(&probe.registration, key);
-        let lived_on = continuity::judge(&probe.registration, ours, known.registered);
+        let lived_on = match continuity::judge(&probe.registration, ours, known.registered) {
+            Continuity::Unknown if without_key.contains(&leg.pv) => Continuity::Broken,
+            judged => judged,
+        };
         match &mut known.trust {
             // Its server restarted, and no session told of it. At boot that is no wonder, and with nobody to compare it with it
             // says nothing; the note stays until it has told on the leg. But one that had our key when it was read last lost it
@@ -141,6 +148,20 @@ fn note_registrations(record: &mut MirrorRecord, looks: &mut Looks, mirror: &Mir
             }
         }
     }
+}
+
+/// PVs that have no key while another one of the mirror has ours, at the first reading of all of them, with nothing noted of any:
+/// the notes were lost, and so was that key.
+fn without_key(record: &MirrorRecord, looks: &Looks, mirror: &Mirror, reading: Reading<'_>) -> BTreeSet<PvUuid> {
+    let pvs = || mirror.legs.iter().map(|leg| &leg.pv);
+    let noted = record.legs.values().any(|known| known.registered.is_some());
+    let found = |pv: &PvUuid| reading.run.legs.get(pv).map(|probe| &probe.registration);
+    let ours =
+        |pv: &PvUuid| found(pv).and_then(|found| continuity::ours(found, continuity::key(reading.machine_id, pv)));
+    if noted || pvs().any(|pv| looks.registrations.contains_key(pv)) || !pvs().any(|pv| ours(pv).is_some()) {
+        return BTreeSet::new();
+    }
+    pvs().filter(|pv| found(pv).is_some_and(continuity::vacant)).cloned().collect()
 }
 
 /// The superblocks of legs that are well, while nothing goes on.

@@ -396,3 +396,7 @@ fn told(event: &Event) -> String {
     let details = event.details.iter().map(|(key, v)| format!("{key}={}", value(v)));
     format!("! {} {object} {}", event.code, details.collect::<Vec<_>>().join(" "))
 }
+
+#[cfg(test)]
+#[path = "daemon_tests.rs"]
+mod tests;

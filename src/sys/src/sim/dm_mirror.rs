@@ -127,6 +127,11 @@ impl World {
         }
         // The tables are made anew from the metadata: the legs that stay are found where they are now.
         self.repoint(volume);
+        let v = &self.volumes[volume];
+        if v.live == Live::Mirror && v.alive().next().is_none() {
+            // What the others were copied from is gone: now it is the next one.
+            self.start_mirror(volume, actor);
+        }
         self.settle_writes(volume);
         self.reconcile(volume, if best_goes { actor } else { Actor::Nature });
         self.poke();
