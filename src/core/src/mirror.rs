@@ -108,6 +108,10 @@ fn requeue(s: &Situation<'_>, mirror: &Mirror, plan: &mut Plan) -> Option<(Op, S
         plan.hold(mirror, Objection::new(Hold::NeedsOperator, "reason", why));
         return None;
     }
+    if let Err(objection) = parts().try_for_each(|leg| s.stands(&mirror.vg.uuid, &leg.pv)) {
+        plan.hold(mirror, objection);
+        return None;
+    }
     // LVM refreshes none that lacks a PV.
     if let Some(leg) = parts().find(|leg| leg.missing) {
         return s.restore_missing(mirror, &leg.pv).map_err(|objection| plan.hold(mirror, objection)).ok();

@@ -336,6 +336,7 @@ impl Situation<'_> {
     /// Takes a PV back into its VG, if nothing else on it would come to life with it: no unmirrored volume, and no leg of a
     /// `mirror` that failed and has not been dropped yet. A leg that never failed is as good as it was.
     pub fn restore_missing(&self, mirror: &Mirror, pv: &PvUuid) -> Result<(Op, String), Objection> {
+        self.stands(&mirror.vg.uuid, pv)?;
         let lvs = self.vgs.get(&mirror.vg.uuid).map_or(&[][..], |vg| &vg.lvs);
         let part = |lv: &LvObs| lv.role.iter().any(|word| word == "raid" || word == "mirror");
         // What is left of a `mirror` and has been in use there all along is as alive as it was.
@@ -353,6 +354,11 @@ impl Situation<'_> {
         }
         let op = Op::RestoreMissing { vg: mirror.vg.clone(), pv: pv.clone() };
         Ok((op, format!("PV {pv} is back and still flagged missing")))
+    }
+
+    /// Whether nothing else was found in the place of a PV when it was last read.
+    pub fn stands(&self, vg: &VgUuid, pv: &PvUuid) -> Result<(), Objection> {
+        self.verdict(vg).map_or(Ok(()), |probe| probe.stands(self, vg, pv))
     }
 
     /// The metadata of a leg told another history; if another machine wrote the newest, which one.

@@ -369,16 +369,12 @@ fn superblocks_agree(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), 
 
 fn identity(vg: &VgRef, pv: &PvUuid, s: &Situation<'_>) -> Result<(), String> {
     let probe = s.probe(&vg.uuid).ok_or("the device was not read just before")?;
-    let here = || s.mirrors.values().filter(|m| m.vg.uuid == vg.uuid).filter_map(|m| m.leg(pv).map(|leg| (m, leg)));
-    let (mirror, _) = here().next().ok_or_else(|| format!("{pv} is no leg of ours"))?;
+    let here = s.mirrors.values().find(|m| m.vg.uuid == vg.uuid && m.leg(pv).is_some());
+    let mirror = here.ok_or_else(|| format!("{pv} is no leg of ours"))?;
     ensure(mirror.vg == *vg && mirror.unmanaged.is_none() && mirror.reported, || {
         format!("{} is not ours to touch, or goes by another name now", vg.name)
     })?;
-    // Each of its mirrors may have noted another size.
-    here().try_for_each(|(mirror, leg)| {
-        let size = s.record(mirror).and_then(|r| r.legs.get(pv)).map_or(0, |known| known.size);
-        probe.identity(mirror, leg, size).map_err(|o| format!("{pv}: {}", o.hold))
-    })
+    probe.stands(s, &vg.uuid, pv).map_err(|o| format!("{pv}: {}", o.hold))
 }
 
 fn suspect(mirror: &Mirror, leg: &Leg, s: &Situation<'_>) -> bool {

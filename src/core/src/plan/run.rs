@@ -1,8 +1,9 @@
 //! What a look at every leg of a VG brought, and when it was like that.
 
-use crate::ids::{LvUuid, PvUuid};
+use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::ledger::Connection;
 use crate::observation::{LegProbe, ProbedIdentity, ProbedSuperblock, Registration, VgText};
+use crate::plan::Situation;
 use crate::time::Mono;
 use crate::topology::{Leg, Mirror};
 use crate::witness::{self, Expected, Objection, Superblocks, Texts};
@@ -58,6 +59,13 @@ impl ProbeRun {
         let whole = leg.place.as_ref().is_some_and(|p| p.disk == p.name);
         let size = if whole { size } else { 0 };
         witness::identity(probe, Expected { pv: &leg.pv, vg: &mirror.vg.uuid, size })
+    }
+
+    /// Whether what was read on a PV is that PV to each mirror with a leg on it: they may have noted different sizes.
+    pub fn stands(&self, s: &Situation<'_>, vg: &VgUuid, pv: &PvUuid) -> Result<(), Objection> {
+        let legs = s.mirrors.values().filter(|m| m.vg.uuid == *vg).filter_map(|m| Some((m, m.leg(pv)?)));
+        let size = |m: &Mirror| s.record(m).and_then(|r| r.legs.get(pv)).map_or(0, |known| known.size);
+        legs.into_iter().try_for_each(|(mirror, leg)| self.identity(mirror, leg, size(mirror)))
     }
 
     /// The VG metadata on each device.
