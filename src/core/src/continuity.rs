@@ -33,6 +33,16 @@ pub fn vacant(found: &Registration) -> bool {
     matches!(found, Registration::Keys { keys, reserved: false, persists: false, .. } if keys.is_empty())
 }
 
+/// Whether a target's generation was set back since it was read before. It counts what is done to registrations, and
+/// begins at 0 with the target or its power (PRGENERATION of SPC; `facts/lab.md` E): that tells of a restart, whoever's keys
+/// there were.
+pub fn set_back(before: &Registration, now: &Registration) -> bool {
+    match (before, now) {
+        (Registration::Keys { generation: before, .. }, Registration::Keys { generation: now, .. }) => now < before,
+        _ => false,
+    }
+}
+
 /// What the keys say about a server that was away, given the generation [`ours`] now and the one noted before.
 pub fn judge(found: &Registration, ours: Option<u32>, noted: Option<u32>) -> Continuity {
     match (noted, ours) {
@@ -73,6 +83,14 @@ mod tests {
         for (found, noted, verdict) in table {
             assert_eq!(judge(&found, ours(&found, 7), noted), verdict, "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_generation_only_goes_back_with_a_restart() {
+        assert!(set_back(&keys(1, &[8]), &keys(0, &[])));
+        assert!(!set_back(&keys(1, &[8]), &keys(2, &[])));
+        assert!(!set_back(&keys(0, &[]), &keys(0, &[])));
+        assert!(!set_back(&Registration::Unknown("refused".into()), &keys(0, &[])));
     }
 
     #[test]

@@ -110,16 +110,18 @@ fn note_registrations(record: &mut MirrorRecord, looks: &Looks, mirror: &Mirror,
         let key = continuity::key(reading.machine_id, &leg.pv);
         let before = looks.registrations.get(&leg.pv);
         let had_ours = before.is_some_and(|before| continuity::ours(before, key).is_some());
+        let set_back = before.is_some_and(|before| continuity::set_back(before, &probe.registration));
         let ours = continuity::ours(&probe.registration, key);
         let lived_on = match continuity::judge(&probe.registration, ours, known.registered) {
-            Continuity::Unknown if without_key.contains(&leg.pv) => Continuity::Broken,
+            Continuity::Unknown if set_back || without_key.contains(&leg.pv) => Continuity::Broken,
             judged => judged,
         };
         match &mut known.trust {
             // Its server restarted, and no session told of it. At boot that is no wonder, and with nobody to compare it with it
-            // says nothing; the note stays until it has told on the leg. But one that had our key when it was read last lost it
-            // under our eyes: it may lack what a leg has that is not in use now.
-            Trust::Trusted if lived_on == Continuity::Broken && !comparable && !(in_use(leg) && had_ours) => {}
+            // says nothing; the note stays until it has told on the leg. But one that had our key, or a higher generation,
+            // when it was read last restarted under our eyes: it may lack what a leg has that is not in use now.
+            Trust::Trusted
+                if lived_on == Continuity::Broken && !comparable && !(in_use(leg) && (had_ours || set_back)) => {}
             Trust::Trusted if lived_on == Continuity::Broken => {
                 known.registered = None;
                 let event_nr = reading.events.get(&mirror.lv.uuid).copied();
