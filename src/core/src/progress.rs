@@ -108,12 +108,10 @@ impl Engine {
             Op::SetRecoveryTmo { target, seconds, .. } if worked => {
                 // What counts is an answer of one that waits.
                 self.answers.remove(target);
-                let seconds = seconds.map_or_else(|| "off".to_owned(), |s| s.to_string());
-                let mut details = Details::from([
-                    ("iqn", target.iqn.as_str().into()),
-                    ("portal", target.portal.as_str().into()),
-                    ("seconds", seconds.into()),
-                ]);
+                let mut details =
+                    Details::from([("iqn", target.iqn.as_str().into()), ("portal", target.portal.as_str().into())]);
+                // Without a number it is switched off.
+                details.extend(seconds.map(|seconds| ("seconds", u64::from(seconds).into())));
                 let asked = self.asked_by.remove(target).filter(|(_, at)| now.mono.since(*at) < ASKED);
                 details.extend(asked.map(|(uid, _)| ("uid", Value::U32(uid))));
                 let object = Object::Target(target.clone());

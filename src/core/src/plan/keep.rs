@@ -68,8 +68,8 @@ pub fn forget(s: &Situation<'_>, vg: &VgUuid) -> Option<(Op, String)> {
     Some((Op::Unregister { pv: leg.pv.clone(), disk, key: continuity::key(s.machine_id, &leg.pv) }, why()))
 }
 
-/// A look at the disks for its own sake: one has come that was not read since, the notes about healthy superblocks are
-/// older than the last sync action, or it is not known yet whether a lost PV is flagged.
+/// A look at the disks for its own sake: one has come that was not read since, or was not what it should be; the notes about
+/// healthy superblocks are older than the last sync action, or it is not known yet whether a lost PV is flagged.
 pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String)> {
     let vg = &mirrors.first()?.vg;
     if !s.reported || s.blocked_device().is_some() || mirrors.iter().any(|m| m.suspended) {
@@ -82,6 +82,11 @@ pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String
         legs().find(|(m, leg)| known(m, leg).is_some() && up(leg) && !s.looks.judged(leg, s.targets))
     {
         return Some((s.probe_op(vg), format!("{} of {} was not read yet", leg.pv, m.name)));
+    }
+    let stale = s.probe(&vg.uuid).is_none();
+    let strange = |leg: &Leg| up(leg) && s.stands(&vg.uuid, &leg.pv).is_err();
+    if let Some((m, leg)) = legs().find(|(m, leg)| stale && known(m, leg).is_some() && strange(leg)) {
+        return Some((s.probe_op(vg), format!("{} of {} was not what it should be; look again", leg.pv, m.name)));
     }
     let unnoted = |m: &Mirror, leg: &Leg| {
         let noted = known(m, leg).is_some_and(|known| known.healthy.is_some_and(|note| note.event_nr == m.event_nr));
