@@ -14,7 +14,15 @@ pub(super) fn adopt(mirror: &Mirror, evidence: Evidence<'_>) -> Option<MirrorRec
     if !live || !mirror.reported || !evidence.reported || mirror.legs.len() < 2 {
         return None;
     }
-    Some(record(mirror, evidence.at))
+    let mut record = record(mirror, evidence.at);
+    // Its disk was away too when another mirror's leg on it failed, and what it missed then it may not tell.
+    let neighbours = || evidence.mirrors.values().filter(|other| other.vg.uuid == mirror.vg.uuid);
+    for (pv, known) in record.legs.iter_mut().filter(|(_, known)| known.trust == Trust::Trusted) {
+        if neighbours().filter_map(|other| other.leg(pv)).any(failed) {
+            known.trust = suspect(Cause::SessionDown, evidence.at);
+        }
+    }
+    Some(record)
 }
 
 /// What is to be remembered of a mirror seen for the first time.

@@ -1,11 +1,12 @@
 //! The daemon dies between any two effects of a heal and is started again with the ledger as it was saved.
 
-use crate::bench::machine::{A, B};
+use crate::bench::machine::{A, B, Machine};
 use crate::bench::{Bench, settings};
 use mirrorkeeper_core::input::Input;
 use mirrorkeeper_core::ledger::Trust;
+use mirrorkeeper_core::observation::LegHealth;
 use mirrorkeeper_core::settings::Settings;
-use mirrorkeeper_core::words::EventCode as E;
+use mirrorkeeper_core::words::{EventCode as E, Hold};
 use std::time::Duration;
 
 /// Kills the daemon before every effect of a story in turn; each must end redundant with every promise kept.
@@ -107,4 +108,21 @@ fn a_volume_that_was_deactivated_is_not_taken_for_one_used_elsewhere() {
     assert_eq!(bench.times("stamp").len(), 1, "the closing one\n{}", bench.story());
     let mut legs = bench.ledger().mirrors.values().flat_map(|record| record.legs.values());
     assert!(legs.all(|known| known.trust == Trust::Trusted), "{}", bench.story());
+}
+
+/// The disk was away when the other volume's leg failed, and a `mirror` does not say what it missed then.
+#[test]
+fn without_a_ledger_a_leg_beside_a_failed_one_is_in_doubt() {
+    let mut machine = Machine::new(&["r1"], &["testlv"]);
+    let raid = &mut machine.raids[0];
+    raid.legs[B].health = LegHealth::Dead;
+    (raid.legs[A].failed, raid.legs[A].events) = (1 << B, raid.legs[A].events + 4);
+    let mut bench = Bench::on(machine);
+    bench.run_for(120);
+    let held = ["r1", "testlv"].map(|lv| bench.mirror(lv).hold);
+    assert_eq!(held, [Some(Hold::NoHistory); 2], "{}", bench.story());
+    let causes: Vec<_> = bench.mirror("testlv").legs.iter().map(|leg| leg.details.get("cause").cloned()).collect();
+    assert_eq!(causes, [None, Some("session-down".into())], "{}", bench.story());
+    // What a flush that failed may keep is issued anew; nothing else is done.
+    assert_eq!(bench.writes(), ["requeue"], "{}", bench.story());
 }
