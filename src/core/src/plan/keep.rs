@@ -2,7 +2,7 @@
 //! nobody will bring back, and a VG that is to be left alone.
 
 use super::{Plan, Situation};
-use crate::ids::{TargetKey, VgUuid};
+use crate::ids::{PvUuid, TargetKey, VgUuid};
 use crate::ledger::{Cause, Kind, LegRecord, Trust};
 use crate::observation::LegHealth;
 use crate::op::{Op, stamp_of};
@@ -10,6 +10,7 @@ use crate::topology::{Leg, Live, Mirror};
 use crate::witness::Objection;
 use crate::words::Hold;
 use crate::{boot, continuity, maintenance};
+use std::collections::BTreeSet;
 
 /// Legs whose device stays away although every session is up: nothing will come by itself.
 pub(super) fn orphans(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
@@ -83,10 +84,13 @@ pub(super) fn look(s: &Situation<'_>, mirrors: &[&Mirror]) -> Option<(Op, String
     {
         return Some((s.probe_op(vg), format!("{} of {} was not read yet", leg.pv, m.name)));
     }
-    let stale = s.probe(&vg.uuid).is_none();
-    let strange = |leg: &Leg| up(leg) && s.stands(&vg.uuid, &leg.pv).is_err();
-    if let Some((m, leg)) = legs().find(|(m, leg)| stale && known(m, leg).is_some() && strange(leg)) {
-        return Some((s.probe_op(vg), format!("{} of {} was not what it should be; look again", leg.pv, m.name)));
+    if let Some(probe) = s.verdict(&vg.uuid).filter(|_| s.probe(&vg.uuid).is_none()) {
+        // Each once: there may be hundreds of legs on it.
+        let here = legs().filter(|(m, leg)| known(m, leg).is_some() && up(leg));
+        let pvs: BTreeSet<&PvUuid> = here.map(|(_, leg)| &leg.pv).collect();
+        if let Some(pv) = pvs.into_iter().find(|pv| probe.stands(s, &vg.uuid, pv).is_err()) {
+            return Some((s.probe_op(vg), format!("{pv} was not what it should be; look again")));
+        }
     }
     let unnoted = |m: &Mirror, leg: &Leg| {
         let noted = known(m, leg).is_some_and(|known| known.healthy.is_some_and(|note| note.event_nr == m.event_nr));
