@@ -61,12 +61,12 @@ pub fn admits(shown: &MirrorView) -> bool {
     shown.hold_details.get("reason") == Some(&REASON.into())
 }
 
-/// Whether the kernel is at rest and a leg that is there is not in use, or not trusted.
+/// Whether the kernel is at rest and a leg that is there is not in use, or not trusted. What was never two copies lacks none.
 fn lacks(s: &Situation<'_>, mirror: &Mirror) -> bool {
     let unused = |leg: &Leg| leg.up() && leg.health != Some(LegHealth::InSync);
     let lacks = !s.trusts_all(mirror) && mirror.legs.iter().all(Leg::up) || mirror.legs.iter().any(unused);
     let at_rest = mirror.live != Live::Inactive && mirror.idle() && !s.scrubs.contains_key(&mirror.lv.uuid);
-    at_rest && mirror.unmanaged.is_none() && lacks
+    at_rest && mirror.unmanaged.is_none() && s.record(mirror).is_some() && lacks
 }
 
 #[cfg(test)]

@@ -339,7 +339,7 @@ impl Situation<'_> {
         self.stands(&mirror.vg.uuid, pv)?;
         let lvs = self.vgs.get(&mirror.vg.uuid).map_or(&[][..], |vg| &vg.lvs);
         let part = |lv: &LvObs| lv.role.iter().any(|word| word == "raid" || word == "mirror");
-        // What is left of a `mirror` and has been in use there all along is as alive as it was.
+        // What is left of a `mirror` and is in use there does not come to life: it is alive.
         let alive = |leg: &Leg| leg.health == Some(LegHealth::InSync) && leg.up() && leg.attached;
         let at_work = |lv: &LvObs| self.mirrors.get(&lv.uuid).and_then(|m| m.leg(pv)).is_some_and(alive);
         let on = |lv: &LvObs| lv.active && lv.extents.iter().any(|run| run.pv == *pv);

@@ -225,6 +225,7 @@ impl Exports {
 
     /// Exports everything in `snapshot`, however long that takes, and takes the name.
     async fn take_name(&mut self, offer: &Offer, snapshot: Arc<Snapshot>) -> zbus::Result<()> {
+        // Jobs that had ended before there was a bus are no news.
         self.shown.send_replace(snapshot.clone());
         self.show(snapshot).await;
         if let Some(annex) = &offer.annex {
