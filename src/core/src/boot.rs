@@ -38,9 +38,14 @@ pub fn plan(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
             _ => {}
         }
     }
-    // Whoever needs a disk kept out goes first.
-    if plan.steps.iter().any(|(op, _)| matches!(op, Op::SetOffline { .. })) {
-        plan.steps.retain(|(op, _)| !matches!(op, Op::Activate { .. } | Op::DropDeadLeg { .. }));
+    // Whoever needs a disk kept out goes first, and the next one when it is back: two may be needed by each other's mirrors.
+    let out =
+        plan.steps.iter().find_map(|(op, _)| if let Op::SetOffline { disk } = op { Some(disk.clone()) } else { None });
+    if let Some(first) = out {
+        plan.steps.retain(|(op, _)| match op {
+            Op::SetOffline { disk } => *disk == first,
+            op => !matches!(op, Op::Activate { .. } | Op::DropDeadLeg { .. }),
+        });
     }
 }
 
@@ -325,6 +330,13 @@ fn one_history(s: &Situation<'_>, mirror: &Mirror, good: &[&PvUuid], probe: &Pro
 pub fn gate(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
     let whole = |m: &&&Mirror| s.steady.contains(&m.lv.uuid) && m.reported && s.reported;
     let Some(vg) = mirrors.first().map(|m| m.vg.clone()) else { return };
+    let handed_back = |m: &&&Mirror| !m.autoactivation && s.record(m).is_some_and(|r| trust::reduced(r, m) && r.gated);
+    let lvs: Vec<_> = mirrors.iter().filter(handed_back).map(|m| m.lv.clone()).collect();
+    if !lvs.is_empty() && s.reported && s.blocked_device().is_none() {
+        let why = "they are no mirrors any more, and nobody else would activate them";
+        plan.propose(Some((Op::SetAutoactivation { vg, lvs, on: true }, why.to_owned())));
+        return;
+    }
     let well = |m: &&Mirror| s.trusts_all(m) && m.legs.iter().all(Leg::up);
     let quiet = plan.steps.is_empty() && plan.holds.is_empty() && s.blocked_device().is_none();
     if !quiet || !mirrors.iter().all(well) || s.vg_complete(&vg.uuid).is_err() {

@@ -107,6 +107,8 @@ pub struct Engine {
     turned: Now,
     /// Looks in a row that showed the same.
     same_looks: u32,
+    /// Targets whose connection broke since LVM's report was last up to date: what it reports next may have been in use then.
+    broke: BTreeSet<TargetKey>,
     /// Mirrors were joined anew since the last look.
     rejoined: bool,
     /// An operation has ended since the kernel was last looked at: nothing is begun before the next look.
@@ -223,6 +225,7 @@ impl Engine {
             due: Mono(0),
             turned: Now::default(),
             same_looks: 0,
+            broke: BTreeSet::new(),
             rejoined: false,
             outdated: false,
             stopping: None,
@@ -309,9 +312,11 @@ impl Engine {
 
     fn judge(&mut self, now: Now, broken: &BTreeSet<TargetKey>) {
         self.finish_scrubs(now);
+        self.broke.extend(broken.iter().cloned());
         let evidence = Evidence {
             mirrors: &self.mirrors,
             broken,
+            broke: &self.broke,
             watched: &self.watch.whole,
             steady: &self.watch.steady,
             // What a command of an earlier run takes out was not taken out by a person.
@@ -321,7 +326,11 @@ impl Engine {
             settings: &self.settings,
             at: now.wall,
         };
+        let reported = evidence.reported;
         trust::judge(&mut self.ledger, evidence);
+        if reported {
+            self.broke.clear();
+        }
         self.watch.remember(&self.mirrors);
         self.keep_up(now);
         self.end_cancellations();

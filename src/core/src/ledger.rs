@@ -289,6 +289,9 @@ pub struct Loss {
     /// while another leg in doubt was read from, which it may have been copied from.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rough: bool,
+    /// It was seen to fail, and nobody has dropped it since. A `mirror` that calls it alive again writes past it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
     /// Its metadata told another history when it was read. A later write of metadata may wipe that; this note stays.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub diverged: bool,

@@ -9,7 +9,7 @@ use crate::ledger::{Cause, Kind, MirrorRecord, Stage, Trust};
 use crate::link;
 use crate::observation::LegHealth;
 use crate::op::Op;
-use crate::plan::{Plan, ProbeRun, Situation};
+use crate::plan::{Haste, Plan, ProbeRun, Situation};
 use crate::raid1;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trust::{self, good_legs};
@@ -130,7 +130,8 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
         let Trust::Suspect { stage, cause, .. } = known.trust else { return None };
         // One that is in use serves reads meanwhile.
         let in_use = leg.index.is_some() && leg.health == Some(LegHealth::InSync);
-        let place = s.ready(&[mirror], leg, known.size, in_use, plan)?;
+        let haste = if in_use { Haste::Flag } else { Haste::None };
+        let place = s.ready(&[mirror], leg, known.size, haste, plan)?;
         // What the last look at the device found stands until a newer one.
         let probe = s.verdict(&mirror.vg.uuid);
         if let Some(Err(objection)) = probe.map(|probe| verdict(s, mirror, record, leg, probe)) {
@@ -249,6 +250,11 @@ fn readd(s: &Situation<'_>, mirror: &Mirror, leg: &Leg) -> Result<Op, Objection>
         leg.index.is_some() && known.is_some_and(|known| !copied(&known.trust))
     };
     let in_lv = mirror.legs.iter().filter(|leg| leg.index.is_some()).count();
+    // What is held for not being what it was is nothing to copy from.
+    for source in mirror.legs.iter().filter(|leg| leg.index.is_some()) {
+        let size = s.record(mirror).and_then(|record| record.legs.get(&source.pv)).map_or(0, |known| known.size);
+        s.verdict(&mirror.vg.uuid).map_or(Ok(()), |probe| probe.identity(mirror, source, size))?;
+    }
     if let Some(source) = s.record(mirror).and_then(|record| restarted_source(record, mirror, &leg.pv)) {
         let why = "the leg in use was away, and its server may have lost what only the returned leg has";
         return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", source.as_str()));

@@ -62,6 +62,7 @@ pub fn take(ledger: &mut Ledger, looks: &mut Looks, reading: Reading<'_>) -> Vec
     let foreign = reading.run.newest().filter(|text| ledger.foreign(&text.host));
     for (uuid, mirror) in reading.mirrors.iter().filter(|(_, m)| m.vg.uuid == *reading.vg && m.unmanaged.is_none()) {
         let Some(record) = ledger.mirrors.get_mut(uuid) else { continue };
+        note_strangers(record, mirror, reading);
         note_elsewhere(record, mirror, reading);
         note_apart(record, mirror, reading);
         if let Some(text) = foreign {
@@ -186,7 +187,7 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
     let texts = reading.run.texts();
     let pvs: Vec<PvUuid> = record.legs.keys().cloned().collect();
     for (pv, known) in &mut record.legs {
-        let Trust::Suspect { loss, .. } = &mut known.trust else { continue };
+        let Trust::Suspect { cause, loss, .. } = &mut known.trust else { continue };
         let others: Vec<&PvUuid> = pvs.iter().filter(|other| *other != pv).collect();
         let up = mirror.leg(pv).is_some_and(Leg::up);
         let newest = others.iter().filter_map(|other| texts.get(other)).max_by_key(|text| text.seqno);
@@ -210,8 +211,23 @@ fn note_metadata(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_
             let alive: Vec<&PvUuid> = others.into_iter().filter(in_use).collect();
             match witness::history(pv, &texts, &alive, loss, vg) {
                 Ok(older) => loss.older |= older,
-                Err(_) => loss.diverged = true,
+                // Whatever history it has was given up for another one.
+                Err(_) => loss.diverged |= *cause != Cause::Condemned,
             }
+        }
+    }
+}
+
+/// Legs in use that something else stands behind, and that nobody doubted so far: no connection broke, or nobody remembers.
+fn note_strangers(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) {
+    let in_use = |leg: &&Leg| leg.health == Some(LegHealth::InSync) && leg.up() && leg.attached;
+    // The others were given up for the one that was chosen.
+    let chosen = record.kept.clone();
+    for leg in mirror.legs.iter().filter(in_use).filter(|leg| chosen.as_ref() != Some(&leg.pv)) {
+        let Some(known) = record.legs.get_mut(&leg.pv).filter(|known| known.trust == Trust::Trusted) else { continue };
+        let found = reading.run.identity(mirror, leg, 0).err();
+        if found.is_some_and(|o| matches!(o.hold, Hold::IdentityMismatch | Hold::BlankDevice)) {
+            trust::accuse(known, Cause::Lost, None, None, reading.at);
         }
     }
 }
@@ -285,8 +301,8 @@ fn note_other_hand(record: &mut MirrorRecord, mirror: &Mirror, newest: &VgText, 
 }
 
 /// Legs believed so far that are in use, or would be if the mirror were activated, with older metadata than another such leg
-/// (`facts/lab.md` C: LVM activates them all the same, and the next command that writes metadata wipes the evidence), or
-/// that another one calls failed.
+/// (`facts/lab.md` C: LVM activates them all the same, and the next command that writes metadata wipes the evidence), with an
+/// older superblock although the kernel writes them alike, or that another one calls failed.
 fn find_outdated(record: &MirrorRecord, mirror: &Mirror, reading: Reading<'_>) -> Vec<(PvUuid, Cause)> {
     let inactive = mirror.live == Live::Inactive;
     let taking_part =
@@ -299,6 +315,8 @@ fn find_outdated(record: &MirrorRecord, mirror: &Mirror, reading: Reading<'_>) -
     };
     let legs: Vec<&Leg> = mirror.legs.iter().filter(taking_part).filter(believed).collect();
     let (texts, superblocks) = (reading.run.texts(), reading.run.superblocks(mirror));
+    let unchanged = reading.run.event_nrs.get(&mirror.lv.uuid) == Some(&mirror.event());
+    let at_rest = unchanged && reading.steady.contains(&mirror.lv.uuid);
     let cause = |leg: &&Leg| {
         let others: Vec<&PvUuid> = legs.iter().map(|l| &l.pv).filter(|pv| **pv != leg.pv).collect();
         let seqno = |pv: &PvUuid| texts.get(pv).map(|text| text.seqno);
@@ -312,6 +330,9 @@ fn find_outdated(record: &MirrorRecord, mirror: &Mirror, reading: Reading<'_>) -
             indexes.is_some_and(|(own, by)| witness::outlived(&superblocks, own, by))
         };
         let accused = inactive && legs.iter().any(outlived);
+        let behind =
+            |by: &&Leg| leg.index.zip(by.index).is_some_and(|(own, by)| witness::behind(&superblocks, own, by));
+        let older = older || at_rest && legs.iter().any(behind);
         if older { Some(Cause::RolledBack) } else { accused.then_some(Cause::Lost) }
     };
     legs.iter().filter_map(|leg| Some((leg.pv.clone(), cause(leg)?))).collect()

@@ -65,6 +65,17 @@ pub enum ScrubKind {
     },
 }
 
+/// What is waived for a leg before it is touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Haste {
+    /// Nothing.
+    None,
+    /// It is in doubt and serves reads: the settle time; and one of another size is given all the same, beside the hold.
+    Doubted,
+    /// It is to be kept from serving them: the rescan too, where the size seems to be right.
+    Flag,
+}
+
 /// Everything a plan rests on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
@@ -232,15 +243,13 @@ impl Situation<'_> {
 
     /// Whether a returned PV may be touched now: up, settled, rescanned, of its old size, and LVM will not hang.
     /// Proposes the rescan if that is what is missing. `None` means wait; holds say why if it is more than that.
-    /// `at_once` waives the settle time, and the rescan where the size is right: a live leg in doubt serves reads until it is
-    /// flagged.
-    /// Such a leg of another size is given all the same, beside the hold.
+    /// Not so for a leg that serves reads: see [`Haste`].
     pub fn ready<'p>(
         &self,
         mirrors: &[&Mirror],
         leg: &'p Leg,
         size: u64,
-        at_once: bool,
+        haste: Haste,
         plan: &mut Plan,
     ) -> Option<&'p Place> {
         let place = leg.place.as_ref()?;
@@ -264,12 +273,12 @@ impl Situation<'_> {
             // open-iscsi does not rescan: a LUN that came back smaller looks normal until then (`facts/lab.md` 5).
             let rescanned = target.rescanned.is_some() && target.rescanned == target.connection;
             let other_size = size != 0 && place.size != size;
-            if !rescanned && (!at_once || other_size) {
+            if !rescanned && (haste < Haste::Flag || other_size) {
                 let op = Op::Rescan { disk: place.disk.clone() };
                 plan.propose(Some((op, format!("{} came back; its size may have changed", place.name))));
                 return None;
             }
-            let hurry = at_once || mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
+            let hurry = haste > Haste::None || mirrors.iter().any(|m| self.hurry.contains(&m.lv.uuid));
             let settled = self.settled_at(key)?;
             if settled > self.now.mono && !hurry {
                 let at = self.now.wall_of(settled).0;
@@ -283,8 +292,7 @@ impl Situation<'_> {
         }
         if let Err(objection) = witness::same_size(size, place.size) {
             hold(objection);
-            // One that serves reads is kept from it.
-            if !at_once {
+            if haste == Haste::None {
                 return None;
             }
         }

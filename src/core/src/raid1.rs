@@ -4,8 +4,11 @@
 //! All LVs with a suspect leg on one PV go through a step in one command. One of them held holds them all.
 
 mod resume;
+mod unfit;
 
 pub use resume::resume;
+pub use unfit::serving_alone;
+use unfit::{ANOTHER_TABLE, unfit};
 
 use crate::ids::PvUuid;
 use crate::ledger::{Cause, Kind, LegRecord, MirrorRecord, Stage, Trust};
@@ -13,7 +16,7 @@ use crate::link;
 use crate::mirror;
 use crate::observation::LegHealth;
 use crate::op::{LvRef, Op};
-use crate::plan::{Plan, ProbeRun, RESOLVABLE, Situation};
+use crate::plan::{Haste, Plan, ProbeRun, RESOLVABLE, Situation};
 use crate::resolve;
 use crate::topology::{Leg, Live, Mirror, Place};
 use crate::trust::{self, sources};
@@ -117,13 +120,23 @@ fn plan_pv(s: &Situation<'_>, cases: &[Case<'_>], plan: &mut Plan) -> Option<(Op
     let serves = |(case, need): (&Case<'_>, &Need)| in_use(case) && *need == Need::Quarantine;
     let flagging = cases.iter().zip(&needs).any(serves);
     let reviving = next == Need::Quarantine && !flagging;
-    let at_once = !reviving && cases.iter().any(|c| in_use(c) && !c.leg.write_mostly);
-    let place = s.ready(&mirrors, first.leg, first.known.size, at_once, plan)?;
-    for case in cases.iter().filter(|c| c.leg.health == Some(LegHealth::Syncing) && c.mirror.idle()) {
+    let haste = match () {
+        () if flagging => Haste::Flag,
+        () if !reviving && cases.iter().any(|c| in_use(c) && !c.leg.write_mostly) => Haste::Doubted,
+        () => Haste::None,
+    };
+    let place = s.ready(&mirrors, first.leg, first.known.size, haste, plan)?;
+    for case in cases {
+        let stands = match case.leg.health {
+            Some(LegHealth::Syncing) if case.mirror.idle() => {
+                "a leg is not in sync and nothing copies it; lvchange --refresh may take it up again"
+            }
+            Some(LegHealth::InSync) if case.mirror.spoiled() => ANOTHER_TABLE,
+            _ => continue,
+        };
         let since = s.stuck_since.get(&case.mirror.lv.uuid);
         if since.is_some_and(|at| s.now.mono.since(*at) >= s.settings.suspended_grace) {
-            let why = "a leg is not in sync and nothing copies it; lvchange --refresh may take it up again";
-            plan.hold(case.mirror, Objection::new(Hold::NeedsOperator, "reason", why));
+            plan.hold(case.mirror, Objection::new(Hold::NeedsOperator, "reason", stands));
         }
     }
     let resized = cases.iter().find_map(|c| witness::same_size(c.known.size, place.size).err());
@@ -218,7 +231,8 @@ fn hold_all(plan: &mut Plan, mirrors: &[&Mirror], owner: &Mirror, objection: &Ob
 /// Another LUN stands behind a leg that is in use: it must neither be read nor written any longer. LVM cannot flag what it
 /// does not find, so its disk is made to fail; its next session brings it back. What is wrong with another leg is no reason.
 fn expel(case: &Case<'_>, place: &Place, probe: &ProbeRun) -> Option<(Op, String)> {
-    let own = genuine(case.mirror, case.leg, Some(case.known), probe).err();
+    let superblock = || witness::found(&probe.superblocks(case.mirror), case.leg.index?).err();
+    let own = genuine(case.mirror, case.leg, Some(case.known), probe).err().or_else(superblock);
     let stranger = own.is_some_and(|o| matches!(o.hold, Hold::IdentityMismatch | Hold::BlankDevice));
     let in_use = case.leg.health == Some(LegHealth::InSync) && !place.disk.is_empty();
     let why = || format!("what stands behind {} of {} is not its leg", place.name, case.mirror.name);
@@ -262,55 +276,6 @@ fn step(s: &Situation<'_>, need: Need, cases: &[&Case<'_>], device: &str) -> Res
     }
 }
 
-/// What this version does not heal by itself.
-fn unfit(s: &Situation<'_>, case: &Case<'_>) -> Option<Objection> {
-    if case.record.kind == Kind::Raid10 {
-        return Some(Objection::new(Hold::NeedsOperator, "reason", "raid10 legs cannot be kept from serving reads"));
-    }
-    if let Live::Unreadable(why) = &case.mirror.live {
-        return Some(Objection::new(Hold::Unreadable, "status", why.as_str()));
-    }
-    if needs_another_table(case) {
-        let why = "writes to the last leg had failed; only another table revives this one: run \
-                   `lvchange --maxrecoveryrate 1000000` on the volume, and with 0 afterwards";
-        return Some(Objection::new(Hold::NeedsOperator, "reason", why).with("leg", case.leg.pv.as_str()));
-    }
-    serving_alone(s, case.mirror, case.record, case.leg)
-}
-
-/// After writes to the last leg have failed a resume revives nobody (`facts/lab.md` 4), and an identical table is only
-/// resumed. Nothing done in that state shows in the status: `AD 0/262144 idle`.
-fn needs_another_table(case: &Case<'_>) -> bool {
-    let spoiled = matches!(&case.mirror.live, Live::Raid(status) if status.done == 0 && status.total > 0);
-    let as_wanted = case.leg.write_mostly && case.leg.attached && !case.leg.missing;
-    let dead = case.leg.health == Some(LegHealth::Dead) && case.leg.up();
-    spoiled && dead && as_wanted && case.mirror.idle()
-}
-
-/// A leg that missed writes, or was not proven, is all that is in use, and one that may have what it lacks is not.
-pub fn serving_alone(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, leg: &Leg) -> Option<Objection> {
-    let in_use = |leg: &&Leg| leg.health == Some(LegHealth::InSync);
-    let serves = |leg: &Leg| record.legs.get(&leg.pv).is_some_and(|known| trust::may_serve(&known.trust));
-    if !in_use(&leg) || serves(leg) || mirror.legs.iter().filter(in_use).any(serves) {
-        return None;
-    }
-    let better = mirror.legs.iter().find(|leg| !in_use(leg) && serves(leg))?;
-    // Both were written apart: said so, and with what the disks say, as soon as both can be read.
-    let superblocks = s.verdict(&mirror.vg.uuid).map(|probe| probe.superblocks(mirror));
-    if let (Some(superblocks), Some(own), Some(other)) = (superblocks, leg.index, better.index)
-        && let Err(objection) = witness::apart(&superblocks, own, other)
-    {
-        return Some(objection);
-    }
-    let (hold, why) = match (leg.write_mostly, better.up()) {
-        (true, false) => (Hold::UnverifiedOnly, "the leg it was checked against is gone, and it was not proven yet"),
-        (true, true) => (Hold::SplitBrain, "it served alone before it was proven, and the other leg is back"),
-        (false, _) => (Hold::StaleLeg, "it missed writes, and is the only leg in use"),
-    };
-    let objection = Objection::new(hold, "reason", why).with("leg", leg.pv.as_str());
-    Some(objection.with("newer", better.pv.as_str()))
-}
-
 /// A table load revives every failed leg it can read, flagged or not.
 fn would_revive(case: &Case<'_>, next: Need) -> Option<Objection> {
     let loads = matches!(next, Need::Quarantine | Need::Release | Need::Mend);
@@ -328,7 +293,7 @@ fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
         (Some(LegHealth::Dead), _) => Need::Quarantine,
         (Some(LegHealth::InSync), _) if !steady => Need::Patience,
         (Some(LegHealth::InSync), Stage::Unverified | Stage::Mismatched)
-            if !case.leg.write_mostly && has_other_good(case) =>
+            if (!case.leg.write_mostly || all_flagged(case.mirror)) && has_other_good(case) =>
         {
             Need::Quarantine
         }
@@ -343,6 +308,11 @@ fn need(s: &Situation<'_>, case: &Case<'_>) -> Need {
         }
         _ => Need::Patience,
     }
+}
+
+/// Whether reads come from the lowest leg, whoever that is: somebody has flagged the last one that they were left to.
+fn all_flagged(mirror: &Mirror) -> bool {
+    mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync)).all(|leg| leg.write_mostly)
 }
 
 /// Whether the mirror has a leg that reads can be left to. The last unflagged leg is never flagged: with all flagged, md

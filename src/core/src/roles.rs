@@ -209,9 +209,10 @@ fn lies_on(sorted: &[DevNo], dev: DevNo) -> bool {
 pub fn copying(mirror: &Mirror) -> bool {
     match &mirror.live {
         Live::Raid(status) => !matches!(status.action, SyncAction::Idle | SyncAction::Check | SyncAction::Frozen),
-        // A region that its dead leg could not be given is nobody's copy.
+        // A region that its only other leg, which is dead, could not be given is nobody's copy.
         Live::Mirror { in_sync, total, .. } => {
-            in_sync < total && mirror.legs.iter().all(|leg| leg.health != Some(LegHealth::Dead))
+            let alive = mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync));
+            in_sync < total && alive.count() > 1
         }
         _ => false,
     }

@@ -259,7 +259,9 @@ impl Targets {
             let short = target.away_since.is_none_or(|at| now.mono.since(at) <= ISCSID_ABSENCE);
             let same_session = session.is_some_and(|s| noted.is_some_and(|n| n.sid == s.sid));
             let excused = bounce && short && same_session && !target.conn_error;
-            if noted.is_some() && connection != noted && !excused {
+            // One that is found down broke before anybody looked. (One that never logged in has no disks.)
+            let found_down = noted.is_none() && connection.is_none() && session.is_some_and(|s| !s.disks.is_empty());
+            if found_down || noted.is_some() && connection != noted && !excused {
                 broken.insert(key.clone());
             }
             target.losses.retain(|at| now.mono.since(*at) < FLAP_MEMORY);

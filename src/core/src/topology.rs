@@ -4,17 +4,15 @@
 //! are now, LVM's metadata says whose they are; where they differ about the present, the kernel is right.
 
 mod parts;
+mod place;
 
 use crate::ids::{DevNo, LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{Kind, Ledger, MirrorRecord};
 use crate::name::Name;
-use crate::observation::{
-    DiskObs, DmObs, DmTarget, KernelView, LegHealth, LvObs, PvLink, PvObs, RaidStatus, ScsiState, SessionState,
-    SyncAction, VgObs,
-};
+use crate::observation::{DmObs, DmTarget, KernelView, LegHealth, LvObs, PvObs, RaidStatus, SyncAction, VgObs};
 use crate::op::{LogKind, LvRef, VgRef};
 use crate::words::UnmanagedReason;
-use parts::{LegLayout, Names, health, is_write_mostly, kind_of, layout, live, unmanaged};
+use parts::{LegLayout, Names, health, is_write_mostly, kind_of, layout, left_out, live, unmanaged};
 use std::collections::BTreeMap;
 
 /// Where a PV is now.
@@ -61,8 +59,11 @@ pub struct Leg {
     pub write_mostly: bool,
     /// Where the PV is.
     pub place: Option<Place>,
-    /// Its image in the live table lies on that very device. It does not after a login under a new name.
+    /// Its image in the live table lies on that very device, and is used. It does not after a login under a new name, and is not
+    /// when the table was loaded without it.
     pub attached: bool,
+    /// Its image in the live table lies on a disk, be it gone, and not on what LVM puts in the place of one it does not find.
+    pub placed: bool,
     /// LVM has the PV flagged MISSING (or cannot find it).
     pub missing: bool,
     /// Bytes from the PV's data area to this leg's dm-raid superblock.
@@ -159,6 +160,12 @@ impl Mirror {
         leg.health.is_none() && (leg.index.is_some() || !self.reported)
     }
 
+    /// Whether nothing counts as in sync and nothing is copied: writes to the last leg have failed, and a resume revives nobody
+    /// (`facts/lab.md` 4). Nothing done in that state shows in the status: `AD 0/262144 idle`.
+    pub fn spoiled(&self) -> bool {
+        self.idle() && matches!(&self.live, Live::Raid(status) if status.done == 0 && status.total > 0)
+    }
+
     /// Whether no copy, check or suspend is going on, whatever the legs are like.
     pub fn idle(&self) -> bool {
         !self.suspended
@@ -240,8 +247,9 @@ impl<'a> Join<'a> {
             .collect();
         for pv in record.iter().flat_map(|r| r.legs.keys()) {
             if !legs.iter().any(|leg| leg.pv == *pv) {
-                let missing = vg.pvs.iter().find(|p| p.uuid == *pv).is_none_or(|p| p.missing);
-                legs.push(Leg { place: self.place(pv), missing, ..Leg::absent(pv) });
+                let known = vg.pvs.iter().find(|p| p.uuid == *pv);
+                let place = self.place(pv).or_else(|| self.named(known?));
+                legs.push(Leg { place, missing: known.is_none_or(|p| p.missing), ..Leg::absent(pv) });
             }
         }
         let log_lv = if lv.mirror_log.is_empty() { None } else { names.get(&lv.mirror_log) };
@@ -291,7 +299,8 @@ impl<'a> Join<'a> {
             let index = device.zip(place.as_ref()).and_then(|(d, place)| self.index_over(d, place.dev));
             let health = device.zip(index).and_then(|(d, i)| health(d, i, place.as_ref()));
             let write_mostly = index.is_some_and(|i| device.is_some_and(|d| is_write_mostly(d, i)));
-            Leg { place, index, health, write_mostly, attached: index.is_some(), ..Leg::absent(pv) }
+            let attached = index.is_some();
+            Leg { place, index, health, write_mostly, attached, placed: attached, ..Leg::absent(pv) }
         });
         let (vg, lv) = record.name.rsplit_once('/').unwrap_or(("", &record.name));
         Mirror {
@@ -315,7 +324,7 @@ impl<'a> Join<'a> {
     }
 
     fn leg(&self, pv: Option<&PvObs>, part: &LegLayout, index: usize, device: Option<&DmObs>) -> Leg {
-        let place = self.place(&part.pv).or_else(|| self.under(device?, index));
+        let place = self.place(&part.pv).or_else(|| self.under(device?, index)).or_else(|| self.named(pv?));
         Leg {
             pv: part.pv.clone(),
             index: Some(index),
@@ -323,90 +332,12 @@ impl<'a> Join<'a> {
             write_mostly: device.is_some_and(|d| is_write_mostly(d, index)),
             attached: device
                 .zip(place.as_ref())
-                .is_some_and(|(d, p)| self.image(d, index).is_some_and(|i| self.on(i, p.dev))),
+                .is_some_and(|(d, p)| self.image(d, index).is_some_and(|i| self.on(i, p.dev)) && !left_out(d, index)),
+            placed: device.is_some_and(|d| self.image(d, index).is_some_and(|image| self.over_a_disk(image))),
             place,
             missing: pv.is_none_or(|pv| pv.missing || pv.device.is_none()),
             superblock: part.superblock,
         }
-    }
-
-    /// The disk that stands where a PV was last seen and is no known PV: a LUN that came back blank or as something else
-    /// has lost its link. It is looked at before anything is believed of it.
-    fn stranger(&self, pv: &PvUuid) -> Option<PvLink> {
-        let known = || self.ledger.mirrors.values().flat_map(|m| &m.legs);
-        let target = known().find(|(uuid, _)| *uuid == pv)?.1.target.as_ref()?;
-        let session = self.kernel.sessions.iter().find(|s| s.target.name == *target)?;
-        let taken: Vec<DevNo> =
-            known().filter_map(|(uuid, _)| self.kernel.pv_links.get(uuid)).map(|link| link.dev).collect();
-        let free = |d: &&DiskObs| !taken.contains(&d.dev) && !d.partitions.iter().any(|(_, p)| taken.contains(p));
-        let mut disks = session.disks.iter().filter(free);
-        // With more than one it could be either.
-        let disk = disks.next().filter(|_| disks.next().is_none())?;
-        Some(PvLink { name: disk.name.clone(), dev: disk.dev })
-    }
-
-    /// Where udev last saw a PV.
-    fn place(&self, pv: &PvUuid) -> Option<Place> {
-        match self.kernel.pv_links.get(pv) {
-            Some(link) => self.place_at(link, true),
-            None => self.place_at(&self.stranger(pv)?, false),
-        }
-    }
-
-    /// The disk that a leg in use lies on, whatever stands on it now, unless it is known to be another PV. What is left of a
-    /// `mirror` has no legs to be told apart by.
-    fn under(&self, device: &DmObs, index: usize) -> Option<Place> {
-        if matches!(device.targets.first(), Some(DmTarget::Linear { .. })) {
-            return None;
-        }
-        let image = self.image(device, index)?;
-        let below = self.device_at(image).map_or(Some(image), |map| map.deps.first().copied())?;
-        let disks = self.kernel.sessions.iter().flat_map(|session| &session.disks);
-        let claimed = |dev: DevNo| self.kernel.pv_links.values().any(|link| link.dev == dev);
-        let disk = disks.into_iter().find(|disk| disk.dev == below && !claimed(disk.dev))?;
-        self.place_at(&PvLink { name: disk.name.clone(), dev: disk.dev }, false)
-    }
-
-    /// A device, followed down to the SCSI disk.
-    fn place_at(&self, link: &PvLink, linked: bool) -> Option<Place> {
-        let mut multipath = false;
-        let mut dev = link.dev;
-        // A PV may lie on a map on a map; eight levels are more than anybody builds.
-        for _ in 0..8 {
-            let Some(map) = self.device_at(dev) else { break };
-            multipath |= map.uuid.starts_with("mpath-");
-            dev = *map.deps.first()?;
-        }
-        let holds = |d: &&DiskObs| d.dev == dev || d.partitions.iter().any(|(_, p)| *p == dev);
-        let mut disks = self.kernel.sessions.iter().rev().filter_map(|s| Some((s, s.disks.iter().find(holds)?)));
-        let place = Place {
-            name: link.name.clone(),
-            dev: link.dev,
-            disk: Name::default(),
-            size: 0,
-            wwid: Name::default(),
-            write_cache: Name::default(),
-            sectors_written: 0,
-            target: None,
-            up: true,
-            blocked: false,
-            offline: false,
-            multipath,
-            linked,
-        };
-        let Some((session, disk)) = disks.next() else { return Some(place) };
-        Some(Place {
-            disk: disk.name.clone(),
-            size: disk.size,
-            wwid: disk.wwid.clone(),
-            write_cache: disk.write_cache.clone(),
-            sectors_written: disk.sectors_written,
-            target: Some(session.target.clone()),
-            up: disk.state == ScsiState::Running && session.state == SessionState::LoggedIn,
-            blocked: disk.state == ScsiState::Blocked,
-            offline: disk.state == ScsiState::Offline,
-            ..place
-        })
     }
 
     fn suspended(&self, device: &DmObs) -> bool {
@@ -460,6 +391,7 @@ impl Leg {
             write_mostly: false,
             place: None,
             attached: false,
+            placed: false,
             missing: true,
             superblock: None,
         }

@@ -12,6 +12,7 @@ use crate::op::{Op, OpResult};
 use crate::plan::Situation;
 use crate::session::Target;
 use crate::time::Mono;
+use crate::topology::{Leg, Mirror};
 use crate::words::TargetState;
 use std::time::Duration;
 
@@ -89,7 +90,16 @@ pub fn check(s: &Situation<'_>, key: &TargetKey, sid: u32) -> Result<(), String>
 fn left_alone(s: &Situation<'_>, key: &TargetKey, target: &Target) -> Option<u32> {
     let down = matches!(target.state, TargetState::Blocked | TargetState::Offline);
     let long = target.away_for(s.now.mono) >= PATIENCE;
-    let carries = s.ledger.targets.get(&key.name).is_some_and(|record| record.carries_leg);
+    let carries = s.ledger.targets.get(&key.name).is_some_and(|record| record.carries_leg) || may_carry(s);
     let ours = carries && s.targets.managed(key, s.ledger) && !s.ledger.paused();
     target.sid.filter(|_| down && long && ours && s.targets.iscsid_settled(s.now.mono, RESTARTED))
+}
+
+/// Whether a leg is missing of which nobody knows where it was: any target may carry it.
+fn may_carry(s: &Situation<'_>) -> bool {
+    let unknown = |m: &Mirror, leg: &Leg| {
+        let known = s.record(m).and_then(|record| record.legs.get(&leg.pv));
+        leg.place.is_none() && known.is_some_and(|known| known.target.is_none())
+    };
+    s.mirrors.values().filter(|m| m.unmanaged.is_none()).any(|m| m.legs.iter().any(|leg| unknown(m, leg)))
 }

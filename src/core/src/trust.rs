@@ -3,8 +3,11 @@
 //! A leg loses its trust when it fails, vanishes, or when its connection broke (the server may have restarted and lost what
 //! it had not written, `facts/lab.md` A). It gets it back when it was verified and released, or copied anew in full.
 
+mod layout;
 mod sight;
 
+pub use layout::reduced;
+use layout::{follow_layout, forget_removed};
 pub use sight::{reboot, record};
 
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
@@ -31,6 +34,8 @@ pub struct Evidence<'a> {
     pub mirrors: &'a BTreeMap<LvUuid, Mirror>,
     /// Targets whose connection broke without excuse.
     pub broken: &'a BTreeSet<TargetKey>,
+    /// These, and those whose connection broke since LVM's report was last up to date.
+    pub broke: &'a BTreeSet<TargetKey>,
     /// Mirrors that were seen live and whole before in this run: what changes on them now is seen as it happens.
     pub watched: &'a BTreeSet<LvUuid>,
     /// Mirrors that have been steady for two samples.
@@ -59,7 +64,7 @@ pub fn judge(ledger: &mut Ledger, evidence: Evidence<'_>) {
         match ledger.mirrors.get_mut(uuid) {
             Some(record) => {
                 if mirror.reported && evidence.reported {
-                    follow_layout(record, mirror, evidence.watched.contains(uuid));
+                    follow_layout(record, mirror, evidence.watched.contains(uuid), evidence.at);
                 }
                 let before: Vec<Option<Cause>> = record.legs.values().map(|leg| cause(&leg.trust)).collect();
                 let in_this_boot = record.active_in_boot == ledger.boot_id;
@@ -101,17 +106,6 @@ fn unseen_to_the_end(record: &mut MirrorRecord, mirror: &Mirror, at: Wall) {
         let trusted = record.legs.iter_mut().filter(|(pv, known)| known.trust == Trust::Trusted && in_use(pv));
         trusted.for_each(|(_, known)| accuse(known, Cause::SessionDown, None, None, at));
     }
-}
-
-/// A mirror that is gone while its VG is still seen was removed on purpose. A VG that is not seen proves nothing.
-fn forget_removed(ledger: &mut Ledger, evidence: Evidence<'_>) {
-    ledger.mirrors.retain(|uuid, record| {
-        let Some(mirror) = evidence.mirrors.get(uuid) else { return false };
-        // A raid LV never becomes linear by itself, and nobody but a person takes a healthy leg out of a `mirror`: it was
-        // converted. We do so on the way to a full copy.
-        let converted = mirror.reported && mirror.live == Live::Single;
-        !converted || record.kept.is_some() || record.kind == Kind::Mirror && record.legs.len() > 1
-    });
 }
 
 fn trusted(leg: &Leg) -> Box<LegRecord> {
@@ -195,33 +189,6 @@ fn failed(leg: &Leg) -> bool {
     matches!(leg.health, Some(LegHealth::Dead | LegHealth::Absent | LegHealth::Other(_)))
 }
 
-/// Follows what the administrator did to the layout. A leg that a `mirror` dropped because it failed stays wanted.
-fn follow_layout(record: &mut MirrorRecord, mirror: &Mirror, watched: bool) {
-    record.name.clone_from(&mirror.name);
-    let whole = mirror.legs.iter().all(|leg| leg.index.is_some());
-    if whole && mirror.legs.len() > 1 {
-        (record.kind, record.log, record.log_pv) = (mirror.kind, mirror.log, mirror.log_pv.clone());
-    }
-    for leg in &mirror.legs {
-        let wanted = record.legs.get(&leg.pv);
-        match (leg.index, wanted) {
-            (Some(_), None) => {
-                record.legs.insert(leg.pv.clone(), trusted(leg));
-            }
-            (None, Some(known)) => {
-                // One that had failed may be back under a new name by the time that it is dropped. Who drops such a leg flags it.
-                let healthy = known.trust == Trust::Trusted && leg.up() && !leg.missing && !record.unseen;
-                // dmeventd drops only legs that failed; a healthy one was taken out by hand, if anybody was watching.
-                let ours = record.kept.is_some();
-                if !ours && (record.kind != Kind::Mirror || (watched && healthy)) {
-                    record.legs.remove(&leg.pv);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
 /// Takes trust away.
 fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let event_nr = evidence.events.get(&mirror.lv.uuid).copied().or_else(|| first_sight(record, mirror));
@@ -243,6 +210,8 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let mut outlived = false;
     for (pv, known) in &mut record.legs {
         let Some(leg) = mirror.leg(pv) else { continue };
+        // It was taken into use in this boot, which has raised them.
+        known.healthy = known.healthy.filter(|note| note.event_nr != EARLIER_BOOT || !leg.placed);
         let dropped = leg.index.is_none() && mirror.reported && evidence.reported;
         let lost = failed(leg) || dropped;
         // A copy onto it that nobody saw begin: another leg went on without it.
@@ -268,7 +237,9 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
             }
             Trust::Trusted => {}
             Trust::Suspect { cause, stage, loss, .. } => {
-                if (lost && passed_by || passed_unseen) && *cause == Cause::SessionDown {
+                // Copied anew, and nobody remembers from whom: it is a lost leg like any other.
+                let done_with = *cause == Cause::Condemned && record.kept.is_none();
+                if (lost && passed_by || passed_unseen) && (*cause == Cause::SessionDown || done_with) {
                     *cause = Cause::Lost;
                 }
                 // Whatever was verified or proven before it went away again has to be so anew.
@@ -286,8 +257,14 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                     (loss.events, loss.seqno, loss.flagged) = (None, None, None);
                     (loss.stamp, loss.witnessed) = (None, false);
                 }
+                let written_past = loss.failed && leg.health == Some(LegHealth::InSync) && record.kind == Kind::Mirror;
+                if written_past && *cause == Cause::SessionDown {
+                    *cause = Cause::Lost;
+                }
+                loss.failed |= leg.health == Some(LegHealth::Dead);
                 let place = leg.place.as_ref().filter(|place| place.up);
-                loss.rough |= leg.health == Some(LegHealth::Dead) && place.is_some() && !leg.attached;
+                // Until LVM has reported a new layout the table has others in its place.
+                loss.rough |= evidence.reported && leg.health.is_some() && place.is_some() && !leg.attached;
                 loss.rough |= leg.health != Some(LegHealth::InSync) && doubtful_source;
                 // What was dropped comes back by a full copy only; and a `mirror` with a core log is copied in full, from its
                 // first leg, whenever it is activated.
@@ -308,6 +285,12 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
     let lost = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| cause(&known.trust) == Some(Cause::Lost));
     if record.kept.as_ref().is_some_and(lost) {
         record.kept = None;
+        // What was not dropped yet is not given up for anybody any more.
+        for known in record.legs.values_mut().filter(|known| resolve::condemned(known)) {
+            if let Trust::Suspect { cause, .. } = &mut known.trust {
+                *cause = Cause::Lost;
+            }
+        }
     }
 }
 
@@ -324,7 +307,15 @@ fn failed_meanwhile(record: &mut MirrorRecord, mirror: &Mirror, evidence: Eviden
     // One that was seen to fail is what the kernel told of.
     let lost = |pv: &PvUuid| record.legs.get(pv).is_some_and(|known| cause(&known.trust) == Some(Cause::Lost));
     let explained = mirror.legs.iter().filter(|leg| leg.index.is_some()).any(|leg| failed(leg) || lost(&leg.pv));
-    if !told || explained || !matches!(mirror.live, Live::Mirror { handle_errors: true, .. }) {
+    // So is one that was dropped since.
+    let gone = |pv: &PvUuid| mirror.reported && mirror.leg(pv).is_some_and(|leg| leg.index.is_none());
+    let mut dropped = false;
+    for (_, known) in record.legs.iter_mut().filter(|(pv, _)| gone(pv)) {
+        if let Trust::Suspect { loss, .. } = &mut known.trust {
+            dropped |= std::mem::take(&mut loss.failed);
+        }
+    }
+    if !told || explained || dropped || !matches!(mirror.live, Live::Mirror { handle_errors: true, .. }) {
         return;
     }
     for known in record.legs.values_mut() {
@@ -432,7 +423,8 @@ fn note_health(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_
             known.target = place.target.as_ref().map(|key| key.name.clone());
         }
         // While a leg is suspect the flags are ours; the command that releases it puts the administrator's back.
-        if all_trusted && steady && mirror.reported {
+        let theirs = known.trust == Trust::Trusted && record.kept.is_none() && leg.write_mostly;
+        if mirror.reported && (all_trusted && steady || theirs) {
             known.admin_write_mostly = leg.write_mostly;
         }
     }

@@ -133,13 +133,13 @@ fn holds_writes(mirror: &Mirror) -> bool {
     matches!(mirror.live, Live::Mirror { handle_errors: true, .. })
 }
 
-/// Whether a mirror is suspended with no LVM command alive, has a dead leg that dmeventd should have dropped, or a leg
-/// that nothing copies.
+/// Whether a mirror is suspended with no LVM command alive, has a dead leg that dmeventd should have dropped, a leg that
+/// nothing copies, or was spoiled.
 fn stuck(mirror: &Mirror, kernel: &KernelView) -> bool {
     let any = |health| mirror.legs.iter().any(|leg| leg.index.is_some() && leg.health == Some(health));
     let orphan = mirror.suspended && !kernel.lvm_running;
     // dmeventd cannot act either while a device is blocked.
     let undropped = matches!(mirror.live, Live::Mirror { .. }) && any(LegHealth::Dead);
-    let stopped = mirror.idle() && any(LegHealth::Syncing);
+    let stopped = mirror.idle() && any(LegHealth::Syncing) || mirror.spoiled();
     orphan || stopped || (undropped && kernel.blocked_device().is_none())
 }

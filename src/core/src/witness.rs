@@ -204,6 +204,13 @@ pub fn apart(superblocks: &Superblocks, one: usize, other: usize) -> Result<(), 
     Err(objection.with("other-events", b.events).with("other-failed-devices", b.failed_devices))
 }
 
+/// Whether a leg has fewer `events` than another that is in use with it. They differ by one at most, while it is dirty
+/// (`facts/lab.md` 0.1), and only for a moment.
+pub fn behind(superblocks: &Superblocks, whom: usize, by: usize) -> bool {
+    let (Ok(own), Ok(other)) = (found(superblocks, whom), found(superblocks, by)) else { return false };
+    own.events + 1 < other.events
+}
+
 /// Whether one leg went on without another that knows nothing of it.
 pub fn outlived(superblocks: &Superblocks, whom: usize, by: usize) -> bool {
     let (Ok(own), Ok(other)) = (found(superblocks, whom), found(superblocks, by)) else { return false };
@@ -243,7 +250,11 @@ pub fn not_ahead(superblocks: &Superblocks, doubtful: usize, trusted: &[usize]) 
     Ok(())
 }
 
-fn found(superblocks: &Superblocks, index: usize) -> Result<&Superblock, Objection> {
+/// The superblock of the leg at a position.
+///
+/// # Errors
+/// The objection, when there is none, or that of another leg.
+pub fn found(superblocks: &Superblocks, index: usize) -> Result<&Superblock, Objection> {
     let position = u64::try_from(index).unwrap_or(u64::MAX);
     match superblocks.get(&index) {
         None => Err(Objection::new(Hold::Unreadable, "superblock", "not read").with("position", position)),

@@ -4,7 +4,7 @@ use super::{Live, Place};
 use crate::ids::{LvUuid, PvUuid, VgUuid};
 use crate::ledger::Kind;
 use crate::name::Name;
-use crate::observation::{DmObs, DmTarget, LegHealth, LvObs, MirrorLog, VgObs};
+use crate::observation::{DmObs, DmTarget, LegHealth, LvObs, MirrorLog, RaidStatus, VgObs};
 use crate::words::UnmanagedReason;
 
 /// The type of a mirrored LV, if it is one.
@@ -66,6 +66,16 @@ impl<'a> Names<'a> {
         let at = self.0.binary_search_by(|lv| lv.name.as_str().cmp(name)).ok()?;
         self.0.get(at).copied()
     }
+}
+
+/// Whether a table load could not read a leg and went on without it; which one the kernel does not say.
+pub(super) fn left_out(device: &DmObs, index: usize) -> bool {
+    let dead = |status: &RaidStatus| status.health.get(index) == Some(&LegHealth::Dead);
+    let target = |t: &DmTarget| match t {
+        DmTarget::Raid { table, status } => table.write_mostly.iter().any(|leg| *leg < 0) && dead(status),
+        _ => false,
+    };
+    device.targets.iter().any(target)
 }
 
 /// The legs of an LV in order; `None` when a leg has no extents or spreads over several PVs.

@@ -17,8 +17,16 @@ pub(super) fn adopt(mirror: &Mirror, evidence: Evidence<'_>) -> Option<MirrorRec
     let mut record = record(mirror, evidence.at);
     // Its disk was away too when another mirror's leg on it failed, and what it missed then it may not tell.
     let neighbours = || evidence.mirrors.values().filter(|other| other.vg.uuid == mirror.vg.uuid);
+    // Whose connection broke just now may lack what its server had not written; and where nobody was left behind, so may the
+    // others from before.
+    let broke = |leg: &Leg| {
+        let target = leg.place.as_ref().and_then(|place| place.target.as_ref());
+        target.is_some_and(|key| evidence.broke.contains(key))
+    };
+    let any_broke = mirror.legs.iter().any(broke) && !mirror.legs.iter().any(failed);
     for (pv, known) in record.legs.iter_mut().filter(|(_, known)| known.trust == Trust::Trusted) {
-        if neighbours().filter_map(|other| other.leg(pv)).any(failed) {
+        let broke = any_broke || mirror.leg(pv).is_some_and(broke);
+        if broke || neighbours().filter_map(|other| other.leg(pv)).any(failed) {
             known.trust = suspect(Cause::SessionDown, evidence.at);
         }
     }

@@ -37,6 +37,7 @@ impl Stand {
         let evidence = Evidence {
             mirrors: &mirrors,
             broken: &nobody,
+            broke: &nobody,
             watched: &none,
             steady: &none,
             reported: true,

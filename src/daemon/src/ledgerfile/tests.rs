@@ -103,6 +103,7 @@ fn full() -> Ledger {
         flagged: Some(1 << 40),
         continuity: Continuity::Unknown,
         rough: true,
+        failed: true,
         older: true,
     };
     let leg = |n| LegRecord {
