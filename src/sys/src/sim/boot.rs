@@ -65,6 +65,9 @@ impl World {
 
     fn off(&mut self) {
         self.doubt_silent_servers();
+        // A boot that the daemon never saw raises `events` like another machine's.
+        let noted = self.daemon.ledger().is_some_and(|ledger| ledger.boot_id == self.boot_id());
+        self.volumes.iter_mut().for_each(|volume| volume.unnoted |= !noted);
         let again = self.daemon.restart_after.take();
         self.kill_daemon();
         self.daemon.restart_after = again;

@@ -154,6 +154,11 @@ impl Daemon {
 }
 
 impl World {
+    /// Of this boot.
+    pub(super) fn boot_id(&self) -> String {
+        format!("boot-{}", self.boot)
+    }
+
     /// Starts the daemon.
     pub fn start_daemon(&mut self) {
         if self.daemon.engine.is_some() || !self.powered {
@@ -165,7 +170,7 @@ impl World {
             File::Torn => LedgerFound::Damaged("unexpected end of file".to_owned()),
         };
         self.note(|_| "# the daemon starts".to_owned());
-        let host = Host { boot_id: format!("boot-{}", self.boot), machine_id: "0".repeat(32) };
+        let host = Host { boot_id: self.boot_id(), machine_id: "0".repeat(32) };
         let d = &mut self.daemon;
         d.run += 1;
         d.asked_to_save = None;

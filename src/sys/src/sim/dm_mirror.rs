@@ -112,6 +112,11 @@ impl World {
         let dead: Vec<usize> = v.legs.iter().filter(|leg| leg.health == Health::Dead).map(|leg| leg.pv).collect();
         let best_goes = pvs.iter().any(|pv| !dead.contains(pv));
         let places: Vec<usize> = (0..v.legs.len()).filter(|leg| pvs.contains(&v.legs[*leg].pv)).collect();
+        if let Some(sync) = &mut v.sync {
+            let stays = (0..v.legs.len()).filter(|leg| !places.contains(leg)).enumerate();
+            let targets = stays.filter(|(_, old)| sync.targets >> old & 1 == 1);
+            sync.targets = targets.fold(0, |mask, (new, _)| mask | 1 << new);
+        }
         v.legs.retain(|leg| !pvs.contains(&leg.pv));
         v.inflight_on = 0;
         (v.event_nr, v.keeps) = (v.event_nr + 1, false);
@@ -169,6 +174,7 @@ impl World {
             flag: false,
             passed_over: false,
             dropped: false,
+            owed: None,
             rough: false,
         });
         if kind == Kind::Mirror {

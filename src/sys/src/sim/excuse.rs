@@ -40,12 +40,13 @@ impl World {
             for n in 0..self.vgs[vg].volumes.len() {
                 let volume = self.vgs[vg].volumes[n];
                 self.volumes[volume].unnoted |= self.unwatched(volume);
-                // A mirror that is activated is copied, and its keys are noted anew afterwards. And whatever the kernel tells of
-                // while both are away, like the end of its copy, may be a flush that failed on either.
-                let v = &self.volumes[volume];
+                // After a clean stop, and after the copy at the activation of a mirror, keys are noted anew. And whatever the
+                // kernel tells of while both are away, like the end of its copy, may be a flush that failed on either.
+                let (v, pv) = (&self.volumes[volume], self.luns[lun].pv);
                 let both = self.vgs[vg].luns.iter().all(|lun| self.is_away(self.luns[*lun].server));
-                if v.kind == Kind::Mirror && self.now < v.activated_at + NOTED {
-                    self.doubt_leg(volume, self.luns[lun].pv);
+                let settled = self.able_since.is_some_and(|since| self.now >= v.activated_at.max(since) + NOTED);
+                if !settled && v.activated_at > 0 && (v.kind == Kind::Mirror || !self.noted(volume, pv)) {
+                    self.doubt_leg(volume, pv);
                 } else if v.kind == Kind::Mirror && both {
                     (0..self.vgs[vg].luns.len()).for_each(|pv| self.doubt_leg(volume, pv));
                 }
@@ -56,6 +57,14 @@ impl World {
         }
     }
 
+    /// Whether the ledger on disk has a key noted for a leg.
+    fn noted(&self, volume: usize, pv: usize) -> bool {
+        let v = &self.volumes[volume];
+        let record = self.daemon.ledger().and_then(|ledger| ledger.mirrors.get(&v.names.uuid));
+        let leg = record.and_then(|record| record.legs.get(&self.vgs[v.vg].pvs[pv]));
+        leg.is_some_and(|known| known.registered.is_some())
+    }
+
     fn is_away(&self, server: usize) -> bool {
         self.sessions[server].as_ref().is_none_or(|session| session.state != State::LoggedIn)
     }
@@ -64,9 +73,12 @@ impl World {
     /// the daemon may leave that to a person.
     pub fn went_away(&mut self, lun: usize, restarted: bool) {
         let (vg, pv, now) = (self.luns[lun].vg, self.luns[lun].pv, self.now);
+        let unseen = restarted && self.is_away(self.luns[lun].server);
         for n in 0..self.vgs[vg].volumes.len() {
             let v = &mut self.volumes[self.vgs[vg].volumes[n]];
-            let near = |(other, at, so): &(usize, u64, bool)| *other != pv && now < at + BOTH && (*so || restarted);
+            // Of one that restarted while it was away nobody knows when.
+            let went = v.away.iter().rev().find(|(own, ..)| unseen && *own == pv).map_or(now, |(_, at, _)| *at);
+            let near = |(other, at, so): &(usize, u64, bool)| *other != pv && went < at + BOTH && (*so || restarted);
             v.excused |= v.away.iter().any(near);
             v.away.push((pv, now, restarted));
         }
@@ -279,6 +291,14 @@ impl World {
             Kind::Mirror => missing != 0,
             _ => v.legs.iter().any(|leg| missing >> leg.pv & 1 == 1),
         }
+    }
+
+    /// The metadata went back, and the table in use is none that LVM would make: only a person can have another one loaded.
+    pub(super) fn crossed(&self, volume: usize) -> bool {
+        let v = &self.volumes[volume];
+        let Some(text) = self.merged(v.vg) else { return false };
+        let told = text.lvs.get(v.lv).map(|lv| lv.legs.as_slice()).unwrap_or_default();
+        v.live != Live::Inactive && !v.legs.iter().map(|leg| leg.pv).eq(told.iter().copied())
     }
 
     /// A table load would revive another failed leg with the one it is for: left to a person so far.

@@ -2,7 +2,7 @@
 //! who waits. Facts: `facts/lab.md` A, B, D, 0, 1, 4, 6.
 
 use super::clock::{Happening, SECOND};
-use super::content::{BLOCKS, Mask};
+use super::content::{BLOCKS, Mask, Super};
 use super::session::Way;
 use super::truth_keeper::Actor;
 use super::volume::{Health, Live};
@@ -26,6 +26,7 @@ impl World {
             if self.volumes[volume].live == Live::Inactive || self.volumes[volume].suspended {
                 continue;
             }
+            self.write_owed(volume);
             // A write under way meets the error, whoever is quiet notices later.
             let writing = self.volumes[volume].busy || !self.volumes[volume].inflight.is_empty();
             if self.volumes[volume].open && writing {
@@ -110,18 +111,31 @@ impl World {
     }
 
     /// Changes a leg's superblock. The kernel has it flushed, and with it all that the server had cached.
-    pub fn write_super(&mut self, volume: usize, leg: usize, change: impl FnOnce(&mut super::content::Super)) {
-        if self.leg_way(volume, leg) == Way::Fails {
-            return;
+    pub fn write_super(&mut self, volume: usize, leg: usize, change: impl FnOnce(&mut Super)) {
+        let way = self.leg_way(volume, leg);
+        let (lv, entry) = (self.volumes[volume].lv, &self.volumes[volume].legs[leg]);
+        let Some(lun) = self.lun_of(entry.disk).filter(|_| way != Way::Fails) else { return };
+        let mut owed = entry.owed.or(self.luns[lun].cached.areas[lv].sb);
+        if let Some(superblock) = &mut owed {
+            change(superblock);
         }
-        let lv = self.volumes[volume].lv;
-        let Some(lun) = self.lun_of(self.volumes[volume].legs[leg].disk) else { return };
-        let lun = &mut self.luns[lun];
-        if let Some(sb) = lun.cached.areas[lv].sb.as_mut() {
-            change(sb);
+        self.volumes[volume].legs[leg].owed = owed;
+        self.write_owed(volume);
+    }
+
+    /// Superblocks are written as soon as their devices answer; those of devices that fail are not.
+    fn write_owed(&mut self, volume: usize) {
+        for leg in 0..self.volumes[volume].legs.len() {
+            let way = self.leg_way(volume, leg);
+            let (lv, entry) = (self.volumes[volume].lv, &mut self.volumes[volume].legs[leg]);
+            let Some(owed) = entry.owed.take_if(|_| way != Way::Waits) else { continue };
+            let Some(lun) = self.lun_of(self.volumes[volume].legs[leg].disk).filter(|_| way == Way::Works) else {
+                continue;
+            };
+            let lun = &mut self.luns[lun];
+            (lun.cached.areas[lv].sb, lun.dirty) = (Some(owed), true);
+            lun.flush();
         }
-        lun.dirty = true;
-        lun.flush();
     }
 
     /// Dirty bits go some seconds after the last write, as long as every leg has it.

@@ -81,6 +81,11 @@ impl World {
             return Err("PV was not missing");
         }
         self.write_text(vg, |text| text.missing &= !(1 << pv));
+        // Only now can anything be done about a leg that serves old blocks.
+        for n in 0..self.vgs[vg].volumes.len() {
+            let volume = self.vgs[vg].volumes[n];
+            self.volumes[volume].bad_since = self.volumes[volume].bad_since.map(|_| self.now);
+        }
         Ok(())
     }
 
@@ -245,6 +250,7 @@ impl World {
             flag: false,
             passed_over: false,
             dropped: false,
+            owed: None,
             rough: false,
         });
         let legs: Vec<Leg> = legs.collect();

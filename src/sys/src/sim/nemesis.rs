@@ -131,6 +131,8 @@ impl World {
         self.kill_daemon();
         self.daemon.file = if self.rng.chance(50) { File::Absent } else { File::Torn };
         self.volumes.iter_mut().for_each(|volume| (volume.excused, volume.forgotten) = (true, true));
+        // With it goes what was in doubt: legs that differ all look the same in use.
+        self.volumes.iter_mut().for_each(|volume| volume.unnoted |= volume.doubted != 0);
         self.note(|w| format!("# the ledger is lost: {}", matches!(w.daemon.file, File::Absent)));
     }
 
@@ -207,6 +209,7 @@ impl World {
         let forgets = self.quirks.shallow_recovery && self.rng.chance(40);
         // From one activation to several: fewer, as many or more than ours have grown by. Who failed is forgotten by a second one.
         let rise = self.rng.between(if forgets { 5 } else { 2 }, 8);
+        let mut traceless = Vec::new();
         for n in 0..self.vgs[vg].volumes.len() {
             let volume = self.vgs[vg].volumes[n];
             let text = self.luns[lun].cached.text.as_ref();
@@ -224,7 +227,9 @@ impl World {
             area.bitmap |= 1 << block;
             if let Some(sb) = area.sb.as_mut() {
                 let accused = (0..sb.devices).filter(|place| *place != sb.position);
-                sb.failed = if forgets { 0 } else { accused.fold(0, |mask, place| mask | 1 << place) };
+                let failed = if forgets { 0 } else { accused.fold(0, |mask, place| mask | 1 << place) };
+                traceless.extend(Some(volume).filter(|_| forgets || failed == sb.failed));
+                sb.failed = failed;
                 sb.events += rise;
             }
             let history = History::of(&area.blocks);
@@ -247,14 +252,17 @@ impl World {
                 Rc::new(text)
             });
             self.luns[lun].cached.text = text;
-        } else if forgets {
-            // A leg that was lost before its superblock could be noted shows no trace of it.
-            let unknown = |v: &usize| self.events_unknown(*v, &self.pvs[lun]);
-            let here: Vec<usize> = self.vgs[vg].volumes.iter().copied().filter(unknown).collect();
-            here.into_iter().for_each(|volume| self.volumes[volume].unnoted = true);
+        } else {
+            // A leg whose superblock could not be noted before shows no trace of it, if that accuses nobody whom it did not.
+            traceless.retain(|volume| self.events_unknown(*volume, &self.pvs[lun]));
+            traceless.into_iter().for_each(|volume| self.volumes[volume].unnoted = true);
         }
         self.luns[lun].dirty = true;
         self.luns[lun].flush();
+        // No look can tell what happens while a command is at work.
+        if self.daemon.jobs.iter().any(|job| job.op.writes_vg() == Some(&self.vgs[vg].uuid)) {
+            self.luns[lun].changed_at = Some(self.now);
+        }
         true
     }
 
@@ -294,6 +302,7 @@ impl World {
     /// The right LUN is put back.
     pub fn restore(&mut self, lun: usize) {
         if let Some(image) = self.luns[lun].away.take() {
+            self.luns[lun].unseen |= self.passes_for_new(lun, &image);
             self.luns[lun].replace(&image);
             self.luns[lun].forget_keys();
         }
@@ -307,6 +316,21 @@ impl World {
             }
         }
         self.excuse(lun);
+    }
+
+    /// Whether what somebody puts back while nothing is active says the same of itself as another leg does.
+    fn passes_for_new(&self, lun: usize, image: &Image) -> bool {
+        let vg = &self.vgs[self.luns[lun].vg];
+        let quiet = vg.volumes.iter().all(|v| self.volumes[*v].live == Live::Inactive);
+        let seqno = |image: &Image| image.text.as_ref().map(|text| text.seqno);
+        // One more is what md takes for the same.
+        let same = |(a, b): (&Area, &Area)| match (a.sb, b.sb) {
+            (Some(a), Some(b)) => a.failed == b.failed && a.events.abs_diff(b.events) <= 1,
+            _ => a.sb == b.sb,
+        };
+        let others = vg.luns.iter().filter(|other| **other != lun).map(|other| &self.luns[*other].cached);
+        let alike = |other: &Image| seqno(other) == seqno(image) && other.areas.iter().zip(&image.areas).all(same);
+        quiet && others.into_iter().any(alike)
     }
 
     /// Everything that was put wrong from outside is put right.
@@ -326,10 +350,15 @@ impl World {
         d.faults.clear();
         for server in 0..self.servers.len() {
             (self.servers[server].login_code, self.servers[server].target_gone) = (0, false);
-            self.up(server);
+            if self.servers[server].fault == Some(Fault::Power) {
+                self.switch_on(server);
+            } else {
+                self.up(server);
+            }
         }
         self.paths_changed(Actor::Nature);
-        self.run_for(60 * SECOND);
+        // The slowest one has booted by then.
+        self.run_for(61 * SECOND);
         // What a person took away on purpose he gives back.
         for server in 0..self.servers.len() {
             self.admin_login(server);

@@ -169,6 +169,12 @@ impl World {
     pub fn begin(&mut self, volume: usize, mut sync: Sync) {
         // From an idle server to a busy one.
         let length = self.copying * sync.ends * self.rng.between(50, 150) / 100;
+        // Whatever a server lost while the command was at work already.
+        let vg = &self.vgs[self.volumes[volume].vg];
+        let lost = vg.luns.iter().any(|lun| self.luns[*lun].lost_at.is_some_and(|at| at > self.daemon.acting));
+        if lost || self.unknowable(volume) {
+            sync.actor = Actor::Nature;
+        }
         (sync.begun, sync.ends) = (self.now, self.now + length);
         let v = &mut self.volumes[volume];
         v.sync_epoch += 1;

@@ -149,10 +149,11 @@ impl World {
         self.sessions.iter().position(|s| s.as_ref().is_some_and(|s| s.sid == sid))
     }
 
-    /// Legs of a mirror that are in sync and beyond doubt, with their sessions.
+    /// Legs of a mirror that are in sync and beyond doubt, with their sessions. What cannot be written down the daemon alone knows.
     fn good(&self, volume: usize) -> impl Iterator<Item = (usize, &Session)> {
         let v = &self.volumes[volume];
-        let legs = v.alive().filter(move |leg| !v.legs[*leg].flag || self.trusted(volume, v.legs[*leg].pv));
+        let trusted = move |leg: &usize| !self.daemon.ledger_ok || self.trusted(volume, v.legs[*leg].pv);
+        let legs = v.alive().filter(move |leg| !v.legs[*leg].flag || trusted(leg));
         legs.filter_map(|leg| {
             let (server, _) = self.disk(v.legs[leg].disk?)?;
             Some((server, self.sessions[server].as_ref()?))

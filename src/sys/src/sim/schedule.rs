@@ -222,7 +222,8 @@ impl World {
         let dead = v.legs.iter().any(|leg| leg.health == Health::Dead);
         let undecided =
             dead && shown.as_ref().is_some_and(|(_, hold, _)| hold.is_some_and(|h| RESOLVABLE.contains(&h)));
-        let excused = v.forgotten || v.unnoted || gone || undecided || self.partial(volume) || at_it();
+        let excused =
+            v.forgotten || v.unnoted || gone || undecided || self.partial(volume) || self.crossed(volume) || at_it();
         if v.keeps && !v.inflight.is_empty() && !excused {
             self.violate(format!("{name}: writes wait for nobody"));
             return;

@@ -11,17 +11,26 @@ use super::content::{BLOCKS, Blocks, Mask};
 struct Allowed {
     ids: [u32; 4],
     more: usize,
+    /// More than there is room for: any will do.
+    any: bool,
 }
 
 impl Allowed {
+    fn only(id: u32) -> Self {
+        Self { ids: [id, 0, 0, 0], ..Self::default() }
+    }
+
     fn has(&self, id: u32) -> bool {
-        self.ids[..=self.more].contains(&id)
+        self.any || self.ids[..=self.more].contains(&id)
     }
 
     fn add(&mut self, id: u32) {
-        if !self.has(id) && self.more + 1 < self.ids.len() {
-            self.more += 1;
-            self.ids[self.more] = id;
+        if self.has(id) {
+            return;
+        }
+        match self.ids.get_mut(self.more + 1) {
+            Some(place) => (*place, self.more) = (id, self.more + 1),
+            None => self.any = true,
         }
     }
 }
@@ -33,12 +42,12 @@ pub struct History([Allowed; BLOCKS]);
 impl History {
     /// The history that goes on from these blocks.
     pub fn of(blocks: &Blocks) -> Self {
-        Self(blocks.map(|id| Allowed { ids: [id, 0, 0, 0], more: 0 }))
+        Self(blocks.map(Allowed::only))
     }
 
     /// A write was acknowledged: nothing else will do from now on.
     pub fn acknowledge(&mut self, block: usize, id: u32) {
-        self.0[block] = Allowed { ids: [id, 0, 0, 0], more: 0 };
+        self.0[block] = Allowed::only(id);
     }
 
     /// This will do too.
@@ -64,7 +73,10 @@ impl History {
 
     /// Whether another history allows all that this one does.
     pub fn within(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).all(|(own, other)| own.ids[..=own.more].iter().all(|id| other.has(*id)))
+        self.0
+            .iter()
+            .zip(&other.0)
+            .all(|(own, other)| other.any || !own.any && own.ids[..=own.more].iter().all(|id| other.has(*id)))
     }
 
     /// Whether all blocks hold what they should.

@@ -23,7 +23,7 @@
 //! * *A person's own command* (admin, `Resolve`) may choose, overwrite and fork.
 
 use super::clock::{Happening, SECOND};
-use super::content::BLOCKS;
+use super::content::{BLOCKS, Label};
 use super::session::Way;
 use super::truth::History;
 use super::volume::{Health, Live};
@@ -220,7 +220,8 @@ impl World {
                 pvs = self.innocent(volume);
             }
             let luns: Vec<usize> = pvs.iter().map(|pv| self.vgs[self.volumes[volume].vg].luns[*pv]).collect();
-            for lun in luns {
+            // What was put in the place of a leg is nobody's writes.
+            for lun in luns.into_iter().filter(|lun| self.luns[*lun].cached.label == Label::Pv(*lun)) {
                 let blocks = self.luns[lun].cached.areas[lv].blocks;
                 let v = &mut self.volumes[volume];
                 blocks.iter().enumerate().for_each(|(block, id)| v.truth.widen(block, *id));

@@ -45,6 +45,8 @@ pub struct Leg {
     pub passed_over: bool,
     /// A table load dropped it: the kernel prints write_mostly −1.
     pub dropped: bool,
+    /// A superblock that waits for its device.
+    pub owed: Option<super::content::Super>,
     /// The next table load takes it in and may copy next to nothing (`facts/lab.md` A, 6.12).
     pub rough: bool,
 }
