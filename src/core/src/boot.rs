@@ -103,7 +103,13 @@ fn plan_one(s: &Situation<'_>, mirror: &Mirror, record: &MirrorRecord, plan: &mu
     let why = format!("{names} was in sync at the end");
     match (mirror.kind, absent) {
         (Kind::Mirror, Some(leg)) => Some((Op::DropDeadLeg { vg, lv }, format!("{} is not there, and {why}", leg.pv))),
-        _ => Some((Op::Activate { vg, lv, degraded: absent.is_some() }, why)),
+        (_, None) => Some((Op::Activate { vg, lv, on: Vec::new() }, why)),
+        (_, Some(_)) => {
+            let places = chosen.iter().filter_map(|pv| mirror.leg(pv)?.place.as_ref());
+            let unknown = places.into_iter().find_map(|place| s.announce(&mirror.vg.uuid, place));
+            let on = chosen.into_iter().cloned().collect();
+            unknown.or(Some((Op::Activate { vg, lv, on }, why)))
+        }
     }
 }
 

@@ -254,14 +254,15 @@ pub enum Op {
         /// The key.
         key: u64,
     },
-    /// Activate a volume: `lvchange -ay --activationmode degraded|complete`.
+    /// Activate a volume: `lvchange -ay --activationmode complete`, or `degraded` with `--devices`.
     Activate {
         /// VG.
         vg: VgRef,
         /// LV.
         lv: LvRef,
-        /// A raid1 with a leg missing.
-        degraded: bool,
+        /// The PVs of a raid1 with a leg missing that is to be activated without it, and all that LVM may see: whoever turns up
+        /// while the command is at work would have a say in the table. Empty for a volume that is complete.
+        on: Vec<PvUuid>,
     },
     /// Deactivate a volume that nobody has open: `lvchange -an`.
     Deactivate {

@@ -34,7 +34,8 @@ pub fn restrain(s: &Situation<'_>, mirrors: &[&Mirror], plan: &mut Plan) {
 /// that LVM would do by itself if it had not been left to us.
 fn goes_on(s: &Situation<'_>, op: &Op) -> bool {
     match op {
-        Op::Probe { .. } | Op::Resume { .. } | Op::Requeue { .. } | Op::Activate { degraded: false, .. } => true,
+        Op::Probe { .. } | Op::Resume { .. } | Op::Requeue { .. } => true,
+        Op::Activate { on, .. } => on.is_empty(),
         Op::SetOffline { disk } => {
             let on_disk = |m: &Mirror| m.legs.iter().filter_map(|leg| leg.place.as_ref()).any(|p| p.disk == *disk);
             s.mirrors.values().any(|m| m.live != Live::Inactive && on_disk(m))

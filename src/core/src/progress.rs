@@ -130,7 +130,7 @@ impl Engine {
                 }
             }
             Op::Requeue { lv, .. } if worked => self.watch.let_go(&lv.uuid),
-            Op::Activate { lv, degraded: true, .. } if worked => {
+            Op::Activate { lv, on, .. } if worked && !on.is_empty() => {
                 if let Some(name) = self.mirrors.get(&lv.uuid).map(|m| m.name.clone()) {
                     let details = Details::from([("mirror", name.as_str().into())]);
                     let (code, object) = (EventCode::MirrorActivatedDegraded, Object::Mirror(name));

@@ -102,7 +102,13 @@ fn activate(s: &Situation<'_>, mirror: &Mirror, kept: &Leg) -> Step {
     if mirror.kind == Kind::Mirror && degraded {
         return Ok(Some((Op::DropDeadLeg { vg, lv }, format!("{} is kept", kept.pv))));
     }
-    Ok(Some((Op::Activate { vg, lv, degraded }, format!("on {}, the leg to be kept", kept.pv))))
+    // The only one that LVM gets to see is named by udev's link.
+    let unknown = kept.place.as_ref().filter(|_| degraded).and_then(|place| s.announce(&mirror.vg.uuid, place));
+    if unknown.is_some() {
+        return Ok(unknown);
+    }
+    let on = if degraded { vec![kept.pv.clone()] } else { Vec::new() };
+    Ok(Some((Op::Activate { vg, lv, on }, format!("on {}, the leg to be kept", kept.pv))))
 }
 
 /// Active on the kept leg: drop a condemned leg once its device is back, and add it anew.

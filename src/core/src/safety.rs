@@ -48,7 +48,10 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
     if let Some(argv) = op.argv() {
         // A dead session may be logged out, under rules of its own.
         let fence = |word: &str| word == "--logout" && matches!(op, Op::Fence { .. });
-        if let Some(word) = argv.iter().find(|word| FORBIDDEN.contains(&word.as_str()) && !fence(word)) {
+        // An activation writes no metadata (2.03.16: the sequence number stays), so nobody is called missing by it.
+        let hides = |word: &str| word == "--devices" && matches!(op, Op::Activate { .. });
+        let allowed = |word: &str| fence(word) || hides(word);
+        if let Some(word) = argv.iter().find(|word| FORBIDDEN.contains(&word.as_str()) && !allowed(word)) {
             return Err(format!("`{word}` is on the never-list"));
         }
         if let Some(word) = argv.iter().find(|word| word.chars().any(char::is_control)) {
@@ -289,7 +292,7 @@ fn check_lv(op: &Op, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
             let good = |leg: &Leg| stays(leg) && boot::believed(mirror, record, leg);
             ensure(!inactive || mirror.legs.iter().any(good), || format!("{} would keep a doubtful leg", mirror.name))
         }
-        Op::Activate { degraded, .. } => may_activate(*degraded, record, mirror, s),
+        Op::Activate { on, .. } => may_activate(on, record, mirror, s),
         Op::Deactivate { .. } => {
             let others = || record.legs.iter().filter(|(pv, _)| record.kept.as_ref() != Some(pv));
             let given_up = record.kept.is_some() && others().all(|(_, known)| resolve::condemned(known));
@@ -315,7 +318,7 @@ fn kept_is_live(record: &MirrorRecord, mirror: &Mirror) -> bool {
 }
 
 /// An activation is a table load: whatever leg can be read in it must be beyond doubt, or all must be in the same doubt.
-fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
+fn may_activate(on: &[PvUuid], record: &MirrorRecord, mirror: &Mirror, s: &Situation<'_>) -> Result<(), String> {
     ensure(mirror.live == Live::Inactive, || format!("{} is active", mirror.name))?;
     let probe = s.probe(&mirror.vg.uuid).ok_or("its legs were not read just before")?;
     let readable = |leg: &&Leg| leg.index.is_some() && leg.up();
@@ -331,12 +334,14 @@ fn may_activate(degraded: bool, record: &MirrorRecord, mirror: &Mirror, s: &Situ
     let doubtful = mirror.legs.iter().filter(readable).find(|leg| !boot::believed(mirror, record, leg));
     ensure(doubtful.is_none(), || format!("{} would be activated with a doubtful leg", mirror.name))?;
     let complete = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| readable(&leg) && !leg.missing);
-    ensure(complete || degraded || mirror.kind == Kind::Mirror, || format!("{} is not complete", mirror.name))?;
+    ensure(complete || !on.is_empty() || mirror.kind == Kind::Mirror, || format!("{} is not complete", mirror.name))?;
     let there = mirror.legs.iter().filter(|leg| leg.index.is_some()).all(|leg| boot::there(record, leg));
     // Whoever chose a leg has given up what the others may have.
     ensure(there || !record.unseen || record.kept.is_some(), || {
         format!("nobody saw what happened to {} at the end", mirror.name)
     })?;
+    let hidden = on.iter().find(|pv| !mirror.legs.iter().filter(readable).any(|leg| leg.pv == **pv));
+    ensure(hidden.is_none(), || format!("{} would be activated on what is not there", mirror.name))?;
     ensure(mirror.legs.iter().any(|leg| readable(&leg)), || format!("no leg of {} is there", mirror.name))
 }
 

@@ -464,8 +464,8 @@ fn note_targets(ledger: &mut Ledger, evidence: Evidence<'_>) {
     }
 }
 
-/// PVs of legs that a leg which differs may be mended from: those beyond doubt, or without any, those whose session was
-/// down, if one beside them was put back from an old image.
+/// PVs of legs that a leg which differs may be mended from: those beyond doubt, or without any, the only one whose session was
+/// down, if the others beside it were put back from old images.
 pub fn sources<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> Vec<&'a PvUuid> {
     let good: Vec<&PvUuid> = good_legs(record, mirror).collect();
     if !good.is_empty() {
@@ -474,7 +474,9 @@ pub fn sources<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> Vec<&'a PvUu
     let live = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync) && leg.up());
     let because = |leg: &&Leg, why: Cause| record.legs.get(&leg.pv).is_some_and(|l| cause(&l.trust) == Some(why));
     let older = live().any(|leg| because(&leg, Cause::RolledBack));
-    live().filter(|leg| older && because(leg, Cause::SessionDown)).map(|leg| &leg.pv).collect()
+    let down: Vec<&PvUuid> = live().filter(|leg| because(leg, Cause::SessionDown)).map(|leg| &leg.pv).collect();
+    // Of two, each may lack what the other has.
+    if older && down.len() == 1 { down } else { Vec::new() }
 }
 
 /// PVs of a mirror whose legs may serve as a source: trusted, alive, and their device answers.

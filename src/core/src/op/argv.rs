@@ -60,9 +60,10 @@ impl Op {
                 ["lvm", "vgchange", "--config", "backup/archive=0"],
                 tags("--deltag", drop).chain([vg.name.to_string()]),
             ),
-            Self::Activate { vg, lv, degraded } => {
-                let mode = if *degraded { "degraded" } else { "complete" };
-                argv(["lvm", "lvchange", "-ay", "--activationmode", mode], [path(vg, lv)])
+            Self::Activate { vg, lv, on } => {
+                let mode = if on.is_empty() { "complete" } else { "degraded" };
+                let seen = on.iter().flat_map(|pv| ["--devices".into(), pv_path(pv)]);
+                argv(["lvm", "lvchange", "-ay", "--activationmode", mode], seen.chain([path(vg, lv)]))
             }
             Self::Deactivate { vg, lv } => argv(["lvm", "lvchange", "-an"], [path(vg, lv)]),
             Self::SetAutoactivation { vg, lvs, on } => {

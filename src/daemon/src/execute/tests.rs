@@ -158,7 +158,7 @@ fn only_what_is_put_on_record_or_looked_at_is_begun_while_the_system_stops() {
     let not_begun = [
         Op::Unstamp { vg: vg(), drop: vec![1] },
         Op::RestoreMissing { vg: vg(), pv: uuid() },
-        Op::Activate { vg: vg(), lv: lv.clone(), degraded: true },
+        Op::Activate { vg: vg(), lv: lv.clone(), on: vec![uuid()] },
         Op::SetAutoactivation { vg: vg(), lvs: vec![lv.clone()], on: true },
         Op::Resume { vg: vg(), lv },
         Op::Register { pv: uuid(), disk: disk().into(), key },

@@ -61,6 +61,8 @@ pub struct Daemon {
     pub(super) jobs: Vec<Job>,
     /// When the operation was begun whose effect is being worked out.
     pub(super) acting: u64,
+    /// PVs that the command at work gets to see, one bit each, if not all.
+    pub(super) shows: Option<u32>,
     pub(super) next_job: u32,
     /// Effects so far that leave a trace.
     pub effects: u64,
@@ -110,6 +112,7 @@ impl Daemon {
             wakes: 0,
             jobs: Vec::new(),
             acting: 0,
+            shows: None,
             next_job: 0,
             effects: 0,
             crash_at: None,

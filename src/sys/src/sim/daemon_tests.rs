@@ -106,10 +106,12 @@ fn what_is_no_mirror_any_more_is_activated_by_lvm_again() {
 #[test]
 fn a_leg_that_fails_between_the_boot_and_the_first_look_is_healed() {
     let mut w = settled(&Plan::lab(&["r1"], &[]));
+    assert!(w.run_until(60 * SECOND, |w| w.volumes[0].bitmap != 0));
     w.client_power_loss();
     // md mends what the crash left, which raises `events` on both legs.
     w.run_until(60 * SECOND, |w| w.active(0) && w.volumes[0].idle());
     stop(&mut w);
+    (0..2).for_each(|leg| w.write_super(0, leg, |sb| sb.events += 2));
     w.down(1, Fault::Refused);
     w.run_until(60 * SECOND, |w| w.volumes[0].alive().count() == 1);
     w.start_daemon();
@@ -169,4 +171,61 @@ fn a_disk_is_rescanned_before_its_leg_is_compared() {
     w.run_for(120 * SECOND);
     let codes = codes(&w);
     assert!(codes.contains(&"rescan") && !codes.contains(&"check"), "{codes:?}");
+}
+
+#[test]
+fn a_superblock_that_went_back_under_a_leg_in_use_tells_of_an_old_image() {
+    let mut w = settled(&keyless(&["r1"], &[]));
+    stop(&mut w);
+    let area = &mut w.luns[0].cached.areas[0];
+    area.sb.as_mut().unwrap().events -= 2;
+    area.blocks = Default::default();
+    w.start_daemon();
+    w.run_for(120 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert_eq!(codes(&w).iter().filter(|code| ["quarantine", "release"].contains(code)).count(), 2, "{:?}", codes(&w));
+    assert!(whole(&w));
+}
+
+#[test]
+fn a_leg_that_only_old_metadata_has_is_not_believed() {
+    let mut plan = keyless(&[], &["m1"]);
+    plan.servers = 3;
+    plan.vgs[0].servers.push(2);
+    let mut w = settled(&plan);
+    // Dropped while nobody looks: the notes begin without it.
+    forget(&mut w);
+    w.down(1, Fault::Cut);
+    assert!(w.run_until(60 * SECOND, |w| w.volumes[0].legs.len() == 2));
+    w.start_daemon();
+    w.run_for(60 * SECOND);
+    let known = |w: &World| w.daemon.ledger().unwrap().mirrors.values().map(|record| record.legs.len()).sum::<usize>();
+    assert_eq!(known(&w), 2);
+    w.down(0, Fault::Cut);
+    w.down(2, Fault::Cut);
+    w.client_power_loss();
+    w.up(1);
+    w.run_for(300 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert!(!w.active(0) && w.shown(0).is_some_and(|m| m.hold.is_some()), "{:?}", codes(&w));
+}
+
+#[test]
+fn who_turns_up_while_a_volume_is_activated_without_him_has_no_say_in_it() {
+    let mut w = settled(&keyless(&["r1"], &[]));
+    // Leg 0 is lost, and goes on alone somewhere else.
+    w.down(0, Fault::Cut);
+    w.run_until(60 * SECOND, |w| w.volumes[0].alive().count() == 1);
+    w.run_for(30 * SECOND);
+    w.client_power_loss();
+    let sb = w.luns[0].cached.areas[0].sb.as_mut().unwrap();
+    (sb.events, sb.failed) = (sb.events + 20, 0b10);
+    let activates = |w: &World| w.daemon.jobs.iter().any(|job| job.op.code() == "activate");
+    assert!(w.run_until(300 * SECOND, activates), "{:?}", w.shown(0));
+    w.servers[0].automatic = true;
+    w.up(0);
+    w.admin_login(0);
+    w.run_for(120 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert_eq!(w.volumes[0].alive().map(|leg| w.volumes[0].legs[leg].pv).collect::<Vec<_>>(), [1], "{:?}", codes(&w));
 }

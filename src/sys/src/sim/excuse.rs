@@ -293,6 +293,14 @@ impl World {
         }
     }
 
+    /// A write of metadata that a server lost with its cache was made once more, with the same number, without the leg that has
+    /// the first one.
+    pub(super) fn two_texts(&self, volume: usize) -> bool {
+        let luns = &self.vgs[self.volumes[volume].vg].luns;
+        let texts = || luns.iter().filter_map(|lun| self.luns[*lun].cached.text.as_ref());
+        texts().any(|one| texts().any(|other| one.seqno == other.seqno && one != other))
+    }
+
     /// The metadata went back, and the table in use is none that LVM would make: only a person can have another one loaded.
     pub(super) fn crossed(&self, volume: usize) -> bool {
         let v = &self.volumes[volume];

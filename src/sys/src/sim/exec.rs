@@ -124,7 +124,9 @@ impl World {
         let run = self.daemon.run;
         let second = self.daemon.jobs.iter().any(|job| job.run == run && job.op.writes_vg() == Some(vg));
         let line = op.command_line();
-        let never = NEVER.iter().find(|word| line.split(' ').any(|w| w == **word));
+        // An activation writes no metadata.
+        let hides = |word: &str| word == "--devices" && matches!(op, Op::Activate { .. });
+        let never = NEVER.iter().find(|word| line.split(' ').any(|w| w == **word) && !hides(word));
         let on_raid = matches!(op, Op::DropDeadLeg { .. })
             && op
                 .lvs()
@@ -462,7 +464,13 @@ impl World {
                     self.monitor(volume);
                     Ok(())
                 }
-                Op::Activate { degraded, .. } => self.activate(volume, *degraded, actor),
+                Op::Activate { on, .. } => {
+                    let seen = on.iter().filter_map(|pv| self.lun_by_pv(pv)).fold(0_u32, |mask, lun| mask | 1 << lun);
+                    self.daemon.shows = Some(seen).filter(|_| !on.is_empty());
+                    let done = self.activate(volume, !on.is_empty(), actor);
+                    self.daemon.shows = None;
+                    done
+                }
                 Op::Deactivate { .. } => self.deactivate(volume),
                 Op::SetAutoactivation { on, .. } => {
                     let lv = self.volumes[volume].lv;

@@ -254,7 +254,8 @@ impl World {
                 let neighbours = || self.vgs[self.volumes[volume].vg].volumes.iter();
                 let unproven =
                     hold == Some(Hold::NoHistory) && neighbours().any(|v| self.unproven(*v) || self.unwatched(*v));
-                if !self.excused(volume) && !unused && !shared && !unproven {
+                let forked = hold == Some(Hold::SplitBrain) && self.two_texts(volume);
+                if !self.excused(volume) && !unused && !shared && !unproven && !forked {
                     self.violate(format!(
                         "{name}: ends {state} held {hold:?} {details:?} without a reason known to the model"
                     ));

@@ -129,11 +129,12 @@ impl World {
         self.sessions.iter().flatten().flat_map(|session| &session.disks)
     }
 
-    /// Where LVM finds a PV: the disk, if I/O to it is answered.
+    /// Where LVM finds a PV: the disk, if I/O to it is answered and it may look there.
     pub fn pv_disk(&self, pv: usize) -> Option<u32> {
         let here =
             |disk: &&Disk| self.luns[disk.lun].cached.label == Label::Pv(pv) && self.way(Some(disk.id)) == Way::Works;
-        self.disks().find(here).map(|disk| disk.id)
+        let shown = self.daemon.shows.is_none_or(|seen| seen >> pv & 1 == 1);
+        self.disks().find(here).filter(|_| shown).map(|disk| disk.id)
     }
 
     /// A disk whose I/O waits, with the kernel knowing it.

@@ -175,6 +175,8 @@ impl World {
                 self.violate(format!("{name}: an old leg {source} was copied over leg {target}"));
             }
         }
+        // md copies from whatever stands there, and nothing afterwards tells what it was.
+        self.volumes[volume].unnoted |= actor == Actor::Nature && self.luns[from].cached.label != Label::Pv(from);
         self.wrote(to, u64::from(mask.count_ones()) * super::view::SECTORS / BLOCKS as u64);
         if changed > 0 {
             self.dirtied(to);
