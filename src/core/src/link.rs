@@ -5,6 +5,7 @@ use crate::ids::LvUuid;
 use crate::name::Name;
 use crate::observation::SyncAction;
 use crate::plan::Situation;
+use crate::roles;
 use crate::topology::{Live, Mirror};
 use crate::witness::Objection;
 use crate::words::Hold;
@@ -19,7 +20,7 @@ fn servers<'a>(s: &'a Situation<'_>, mirror: &Mirror) -> BTreeSet<&'a Name> {
 fn at_work(mirror: &Mirror) -> bool {
     match &mirror.live {
         Live::Raid(status) => !matches!(status.action, SyncAction::Idle | SyncAction::Frozen),
-        Live::Mirror { in_sync, total, .. } => in_sync < total,
+        Live::Mirror { .. } => roles::copying(mirror),
         _ => false,
     }
 }

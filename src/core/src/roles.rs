@@ -176,15 +176,21 @@ fn bound_to_wait(
 pub fn astray(ground: Ground<'_>) -> impl Iterator<Item = &TargetKey> {
     let places = ground.mirrors.values().flat_map(|m| &m.legs).filter_map(|leg| leg.place.as_ref());
     let known: BTreeSet<&Name> = places.map(|place| &place.disk).collect();
-    let lost = move |disk: &DiskObs| !known.contains(&disk.name) && serves(ground, disk);
+    let attached = |m: &Mirror| m.legs.iter().any(|leg| leg.health == Some(LegHealth::InSync) && leg.attached);
+    let in_use = ground.mirrors.values().filter(|m| m.unmanaged.is_none() && m.live != Live::Inactive);
+    let elsewhere: Vec<&Mirror> = in_use.filter(|m| !attached(m)).collect();
+    let lost = move |disk: &DiskObs| {
+        !known.contains(&disk.name) && serves(ground, disk, |_| true)
+            || !elsewhere.is_empty() && serves(ground, disk, |m| elsewhere.iter().any(|other| other.lv == m.lv))
+    };
     ground.kernel.sessions.iter().filter(move |session| session.disks.iter().any(&lost)).map(|session| &session.target)
 }
 
-/// Whether a mirror in use lies on a disk, itself or by a part. One that was left with a single leg is meant as well: what it
-/// lies on is all it has.
-fn serves(ground: Ground<'_>, disk: &DiskObs) -> bool {
+/// Whether one of these mirrors is in use and lies on a disk, itself or by a part. One that was left with a single leg is meant
+/// as well: what it lies on is all it has.
+fn serves(ground: Ground<'_>, disk: &DiskObs, these: impl Fn(&Mirror) -> bool) -> bool {
     let parts = on(ground, &[disk], |_| true);
-    let in_use = |m: &Mirror| m.unmanaged.is_none() && m.live != Live::Inactive;
+    let in_use = |m: &Mirror| these(m) && m.unmanaged.is_none() && m.live != Live::Inactive;
     let theirs = |dm: &DmObs| dm.lv().and_then(|lv| ground.mirrors.get(&lv)).is_some_and(in_use);
     let upon = |dm: &DmObs| dm.deps.iter().any(|dev| lies_on(&parts, *dev));
     ground.kernel.dm.iter().any(|dm| theirs(dm) && (lies_on(&parts, dm.dev) || upon(dm)))

@@ -262,6 +262,10 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                     *cause = Cause::Lost;
                 }
                 loss.failed |= leg.health == Some(LegHealth::Dead);
+                // Taken off since: the next time it begins with another number.
+                if mirror.reported && evidence.reported && !leg.missing {
+                    loss.flagged = None;
+                }
                 let place = leg.place.as_ref().filter(|place| place.up);
                 // Until LVM has reported a new layout the table has others in its place.
                 loss.rough |= evidence.reported && leg.health.is_some() && place.is_some() && !leg.attached;
