@@ -3,7 +3,7 @@
 
 use crate::diagnose;
 use crate::engine::Engine;
-use crate::ids::OpId;
+use crate::ids::{LvUuid, OpId};
 use crate::input::{Command, Refusal, Reply};
 use crate::ledger::{Stage, Trust};
 use crate::observation::{Detect, LegHealth, SyncAction};
@@ -152,6 +152,9 @@ impl Engine {
     pub(crate) fn finish_scrubs(&mut self, now: Now) {
         let mut finished = Vec::new();
         let mut ended = Vec::new();
+        // A copy that was given up half-way.
+        let stuck = |at: &Mono| now.mono.since(*at) >= self.settings.suspended_grace;
+        let stands = |uuid: &LvUuid| self.watch.stuck_since.get(uuid).is_some_and(stuck);
         for (uuid, scrub) in &mut self.scrubs {
             let Some(mirror) = self.mirrors.get(uuid) else {
                 ended.push(uuid.clone());
@@ -173,7 +176,7 @@ impl Engine {
             } else if !mirror.idle() {
                 scrub.seen |= matches!(&mirror.live, Live::Raid(status)
                     if matches!(status.action, SyncAction::Check | SyncAction::Repair | SyncAction::Recover));
-            } else if now.mono.since(scrub.since) > SCRUB_UNSEEN && mirror.steady() {
+            } else if now.mono.since(scrub.since) > SCRUB_UNSEEN && mirror.steady() || stands(uuid) {
                 ended.push(uuid.clone());
             }
         }
@@ -185,7 +188,7 @@ impl Engine {
         }
     }
 
-    fn finish_scrub(&mut self, now: Now, uuid: &crate::ids::LvUuid, scrub: &Scrub) {
+    fn finish_scrub(&mut self, now: Now, uuid: &LvUuid, scrub: &Scrub) {
         let Some(mirror) = self.mirrors.get(uuid) else { return };
         let whole = match &scrub.kind {
             ScrubKind::Check => {

@@ -241,6 +241,8 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                 let done_with = *cause == Cause::Condemned && record.kept.is_none();
                 if (lost && passed_by || passed_unseen) && (*cause == Cause::SessionDown || done_with) {
                     *cause = Cause::Lost;
+                } else if done_with && (lost || broke) {
+                    *cause = Cause::SessionDown;
                 }
                 // Whatever was verified or proven before it went away again has to be so anew.
                 if lost || broke {

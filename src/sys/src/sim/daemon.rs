@@ -61,6 +61,8 @@ pub struct Daemon {
     pub(super) jobs: Vec<Job>,
     /// When the operation was begun whose effect is being worked out.
     pub(super) acting: u64,
+    /// When it was started last.
+    pub(super) started: u64,
     /// PVs that the command at work gets to see, one bit each, if not all.
     pub(super) shows: Option<u32>,
     pub(super) next_job: u32,
@@ -112,6 +114,7 @@ impl Daemon {
             wakes: 0,
             jobs: Vec::new(),
             acting: 0,
+            started: 0,
             shows: None,
             next_job: 0,
             effects: 0,
@@ -175,7 +178,7 @@ impl World {
         self.note(|_| "# the daemon starts".to_owned());
         let host = Host { boot_id: self.boot_id(), machine_id: "0".repeat(32) };
         let d = &mut self.daemon;
-        d.run += 1;
+        (d.run, d.started) = (d.run + 1, self.now);
         d.asked_to_save = None;
         d.engine = Some(Engine::new(d.settings.clone(), found, host));
         (d.stopped, d.wake_at, d.look) = (false, self.now, false);

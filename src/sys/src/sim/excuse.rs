@@ -3,12 +3,12 @@
 //! volume is whole again.
 
 use super::clock::SECOND;
-use super::content::Kind;
+use super::content::{Kind, Text};
 use super::session::State;
 use super::truth_keeper::Actor;
 use super::volume::{Health, Live};
 use super::world::World;
-use mirrorkeeper_core::ledger::{Ledger, Mark};
+use mirrorkeeper_core::ledger::{Ledger, Mark, Trust};
 use mirrorkeeper_core::plan;
 use mirrorkeeper_core::snapshot::MirrorView;
 
@@ -57,12 +57,24 @@ impl World {
         }
     }
 
-    /// Whether the ledger on disk has a key noted for a leg.
+    /// Whether the ledger on disk has a key noted for a leg that it trusts.
     fn noted(&self, volume: usize, pv: usize) -> bool {
         let v = &self.volumes[volume];
         let record = self.daemon.ledger().and_then(|ledger| ledger.mirrors.get(&v.names.uuid));
         let leg = record.and_then(|record| record.legs.get(&self.vgs[v.vg].pvs[pv]));
-        leg.is_some_and(|known| known.registered.is_some())
+        leg.is_some_and(|known| known.registered.is_some() && known.trust == Trust::Trusted)
+    }
+
+    /// Nothing proves that a server lived on whose keys nobody could write down.
+    pub(super) fn doubt_unnoted(&mut self, server: usize) {
+        for volume in 0..self.volumes.len() {
+            let legs = self.vgs[self.volumes[volume].vg].luns.clone().into_iter().enumerate();
+            for (pv, _) in legs.filter(|(_, lun)| self.luns[*lun].server == server).collect::<Vec<_>>() {
+                if !self.noted(volume, pv) {
+                    self.doubt_leg(volume, pv);
+                }
+            }
+        }
     }
 
     fn is_away(&self, server: usize) -> bool {
@@ -188,7 +200,10 @@ impl World {
         };
         // So is whoever has other metadata.
         let text = |leg: &super::volume::Leg| &self.luns[self.vgs[v.vg].luns[leg.pv]].cached.text;
-        let whole = v.legs.len() > 1
+        // What a daemon says in its first moments is what it was told by its ledger.
+        let looked = self.now >= self.daemon.started + NOTED;
+        let whole = looked
+            && v.legs.len() > 1
             && !v.legs.iter().any(untold)
             && v.legs.iter().all(|leg| text(leg) == text(&v.legs[0]))
             && (0..v.legs.len()).all(|leg| v.legs[leg].health == Health::Alive && right(leg));
@@ -293,12 +308,14 @@ impl World {
         }
     }
 
-    /// A write of metadata that a server lost with its cache was made once more, with the same number, without the leg that has
-    /// the first one.
+    /// Writes of metadata that a server lost with its cache: the last one was made once more, with the same number, without the
+    /// leg that has the first; or what is left calls another one missing that has been given back since.
     pub(super) fn two_texts(&self, volume: usize) -> bool {
         let luns = &self.vgs[self.volumes[volume].vg].luns;
         let texts = || luns.iter().filter_map(|lun| self.luns[*lun].cached.text.as_ref());
-        texts().any(|one| texts().any(|other| one.seqno == other.seqno && one != other))
+        let apart = |one: &Text, other: &Text| one.seqno == other.seqno && one != other;
+        let older = |one: &Text, other: &Text| one.seqno < other.seqno && one.missing & !other.missing != 0;
+        texts().any(|one| texts().any(|other| apart(one, other) || older(one, other)))
     }
 
     /// The metadata went back, and the table in use is none that LVM would make: only a person can have another one loaded.

@@ -286,6 +286,8 @@ impl World {
                 failing.into_iter().for_each(|leg| self.raid_leg_dies(volume, leg));
             }
             self.volumes[volume].stop_sync();
+            // md does not take up again by itself what its only source has failed.
+            self.volumes[volume].excused |= !readable;
             self.poke();
         }
     }

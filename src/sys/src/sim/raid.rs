@@ -75,7 +75,9 @@ impl World {
         // One that was put back from an image is behind by its superblock, and copying over it is what it needs.
         let over = |leg: &usize| targets >> leg & 1 == 1 && rebuild != Some(*leg) && right(*leg) && !right(best);
         let victim = was_alive.into_iter().find(over);
-        if let Some(leg) = victim.filter(|_| actor == Actor::Daemon && !self.unknowable(volume)) {
+        let used = self.pvs_in_use(volume);
+        let known = !self.unknowable(volume) && !self.all_in_doubt(volume, used);
+        if let Some(leg) = victim.filter(|_| actor == Actor::Daemon && known) {
             let name = self.volumes[volume].names.full.clone();
             self.violate(format!("{name}: a table load of the daemon's overwrites live leg {leg}"));
         }

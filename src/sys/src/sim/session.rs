@@ -384,6 +384,7 @@ impl World {
             let away = |s: &Session| s.bounced && s.state != State::LoggedIn;
             if self.sessions[server].as_ref().is_some_and(|s| taking_over || away(s)) {
                 self.doubt_server(server);
+                self.doubt_unnoted(server);
             }
         }
     }
