@@ -164,3 +164,21 @@ fn node(target: &TargetKey) -> Vec<String> {
 fn argv<const N: usize>(head: [&str; N], rest: impl IntoIterator<Item = String>) -> Vec<String> {
     head.iter().map(|s| (*s).to_owned()).chain(rest).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LvmUuid;
+
+    #[test]
+    fn only_the_chosen_pvs_are_shown_to_an_activation_without_the_others() {
+        let uuid = |c: char| LvmUuid::parse(&c.to_string().repeat(32)).unwrap();
+        let vg = VgRef { uuid: uuid('v'), name: "vg0".into() };
+        let lv = LvRef { uuid: uuid('l'), name: "r1".into() };
+        let line = |on: Vec<PvUuid>| Op::Activate { vg: vg.clone(), lv: lv.clone(), on }.command_line();
+        assert_eq!(line(vec![]), "lvm lvchange -ay --activationmode complete vg0/r1");
+        let pv = uuid('a');
+        let link = format!("--devices /dev/disk/by-id/lvm-pv-uuid-{pv}");
+        assert_eq!(line(vec![pv]), format!("lvm lvchange -ay --activationmode degraded {link} vg0/r1"));
+    }
+}
