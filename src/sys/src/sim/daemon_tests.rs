@@ -111,8 +111,10 @@ fn a_leg_that_fails_between_the_boot_and_the_first_look_is_healed() {
     w.queue.drop_if(|what| matches!(what, super::super::clock::Happening::DaemonStarts { .. }));
     // md mends what the crash left, which raises `events` on both legs.
     assert!(w.run_until(60 * SECOND, |w| w.active(0) && w.volumes[0].idle()) && !w.daemon.alive());
+    // Written to when it fails, which leaves it one more.
+    assert!(w.run_until(60 * SECOND, |w| w.volumes[0].bitmap != 0));
     w.down(1, Fault::Refused);
-    w.run_until(60 * SECOND, |w| w.volumes[0].alive().count() == 1);
+    assert!(w.run_until(200 * SECOND, |w| w.volumes[0].alive().count() == 1));
     w.start_daemon();
     w.run_for(5 * SECOND);
     w.up(1);
