@@ -167,6 +167,13 @@ fn choose<'a>(
         let why = "the service had ended while it was open; a leg may have been lost after that";
         return Err(Objection::new(Hold::NoHistory, "reason", why));
     }
+    // That a leg in doubt went on without one that is believed is told by its superblock only.
+    let superblocks = probe.superblocks(mirror);
+    let silent = |leg: &&&Leg| leg.index.is_none_or(|index| witness::found(&superblocks, index).is_err());
+    if let Some(leg) = here.iter().filter(|leg| record.unseen && !trusted(record, leg)).find(silent) {
+        let why = "nobody saw the end, and a leg that may have gone on alone does not tell";
+        return Err(Objection::new(Hold::NoHistory, "reason", why).with("leg", leg.pv.as_str()));
+    }
     if let Some((pv, _)) = record.legs.iter().find(|(_, known)| diverged(known)) {
         let why = "it was used elsewhere, or its metadata told another history when it was read";
         return Err(Objection::new(Hold::SplitBrain, "reason", why).with("leg", pv.as_str()));

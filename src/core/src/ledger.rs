@@ -149,7 +149,8 @@ pub struct MirrorRecord {
     /// The leg that a person chose to keep. Until the others are copied anew from it, nothing casts doubt on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<PvUuid>,
-    /// The service had ended while it was open, and another boot began: a leg may have been lost with nobody to see.
+    /// The service had ended while it was open, and another boot began: a leg may have been lost with nobody to see. Or one in
+    /// doubt went on alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unseen: bool,
     /// LVM's own activation was switched off by us.

@@ -202,6 +202,10 @@ fn unrestrained(s: &Situation<'_>, vg: &VgUuid, mirrors: &[&Mirror], plan: &mut 
         raid1::plan(s, mirrors, plan);
     }
     mirror::plan(s, mirrors, plan);
+    // What serves reads unproven does not wait until another volume is compared.
+    if plan.steps.iter().any(|(op, _)| matches!(op, Op::DropLeg { .. })) {
+        plan.steps.sort_by_key(|(op, _)| matches!(op, Op::Check { .. }));
+    }
     keep::rejoin(s, mirrors, plan);
     let step = keep::look(s, mirrors);
     plan.propose(step);

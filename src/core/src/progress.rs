@@ -100,6 +100,15 @@ impl Engine {
                 ]);
                 self.tell(now, EventCode::TargetFenced, Severity::Warning, Object::Target(target.clone()), details);
             }
+            // The next time it is flagged begins with another number.
+            Op::RestoreMissing { vg, pv } if worked => {
+                let records = self.ledger.mirrors.values_mut().filter(|record| record.vg == vg.uuid);
+                for known in records.filter_map(|record| record.legs.get_mut(pv)) {
+                    if let Trust::Suspect { loss, .. } = &mut known.trust {
+                        loss.flagged = None;
+                    }
+                }
+            }
             Op::Rescan { disk } if worked => {
                 for target in self.targets.all.values_mut().filter(|t| t.disks.contains(disk)) {
                     target.rescanned = target.connection;

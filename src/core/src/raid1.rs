@@ -407,6 +407,11 @@ fn fit_to_copy_from(case: &Case<'_>, survivors: &[&Leg]) -> Result<(), Objection
 /// How to mend a leg that differs: in place where md would copy from a good leg, else in full. md's `repair` copies from
 /// the lowest leg in sync, whoever that is (`facts/lab.md` A).
 fn mend(case: &Case<'_>) -> Result<(Op, String), Objection> {
+    if case.cause == Cause::FoundFailed {
+        // An activation took it into use, and either may have been copied from.
+        let why = "legs differ, and nothing is known about the past of this one, which had failed at first sight";
+        return Err(Objection::new(Hold::NoHistory, "reason", why));
+    }
     let index = |pv: &PvUuid| case.mirror.leg(pv).and_then(|leg| leg.index);
     let good = sources(case.record, case.mirror);
     let lowest_good = good.iter().copied().filter_map(index).min();

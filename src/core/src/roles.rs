@@ -79,10 +79,12 @@ impl<'a> Ground<'a> {
         target.is_some_and(|t| t.logged_in() && t.recovery_tmo.is_some_and(long))
     }
 
-    /// Sessions of the legs of a mirror that are beyond doubt, answer, and are to stay.
+    /// Sessions of the legs of a mirror that are beyond doubt, answer, and are to stay. While a `mirror` is copied that is its
+    /// first leg alone: what the others had before does not count.
     pub fn good_sessions(self, mirror: &'a Mirror, record: &'a MirrorRecord) -> BTreeSet<&'a TargetKey> {
-        let sessions = good_legs(record, mirror).filter_map(|pv| session(mirror.leg(pv)?));
-        sessions.filter(|key| !self.ledger.resting(&key.name)).collect()
+        let copied = |leg: &Leg| mirror.kind == Kind::Mirror && leg.index != Some(0) && copying(mirror);
+        let legs = good_legs(record, mirror).filter_map(|pv| mirror.leg(pv)).filter(|leg| !copied(leg));
+        legs.filter_map(session).filter(|key| !self.ledger.resting(&key.name)).collect()
     }
 }
 

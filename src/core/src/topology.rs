@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::observation::{DmObs, DmTarget, KernelView, LegHealth, LvObs, PvObs, RaidStatus, SyncAction, VgObs};
 use crate::op::{LogKind, LvRef, VgRef};
 use crate::words::UnmanagedReason;
-use parts::{LegLayout, Names, health, is_write_mostly, kind_of, layout, left_out, live, unmanaged};
+use parts::{LegLayout, Names, health, is_write_mostly, kind_of, layout, left_out, live, positions, unmanaged};
 use std::collections::BTreeMap;
 
 /// Where a PV is now.
@@ -293,14 +293,15 @@ impl<'a> Join<'a> {
     /// A mirror whose VG LVM cannot see now (every server gone, or no report yet).
     fn remembered(&self, uuid: &LvUuid, record: &MirrorRecord) -> Mirror {
         let device = self.device(&record.vg, uuid);
-        let legs = record.legs.keys().map(|pv| {
-            let place = self.place(pv);
-            // Which letter is whose cannot be told without the metadata but through the device below the image.
-            let index = device.zip(place.as_ref()).and_then(|(d, place)| self.index_over(d, place.dev));
+        let places: Vec<Option<Place>> = record.legs.keys().map(|pv| self.place(pv)).collect();
+        let indices = device.map_or_else(|| vec![None; places.len()], |device| self.indices(device, &places));
+        let legs = record.legs.keys().zip(places).zip(indices).map(|((pv, place), index)| {
             let health = device.zip(index).and_then(|(d, i)| health(d, i, place.as_ref()));
             let write_mostly = index.is_some_and(|i| device.is_some_and(|d| is_write_mostly(d, i)));
-            let attached = index.is_some();
-            Leg { place, index, health, write_mostly, attached, placed: attached, ..Leg::absent(pv) }
+            let table = device.zip(index);
+            let attached = table.is_some_and(|(d, i)| self.attached(d, i, place.as_ref()));
+            let placed = table.is_some_and(|(d, i)| self.placed(d, i));
+            Leg { place, index, health, write_mostly, attached, placed, ..Leg::absent(pv) }
         });
         let (vg, lv) = record.name.rsplit_once('/').unwrap_or(("", &record.name));
         Mirror {
@@ -330,14 +331,23 @@ impl<'a> Join<'a> {
             index: Some(index),
             health: device.and_then(|d| health(d, index, place.as_ref())),
             write_mostly: device.is_some_and(|d| is_write_mostly(d, index)),
-            attached: device
-                .zip(place.as_ref())
-                .is_some_and(|(d, p)| self.image(d, index).is_some_and(|i| self.on(i, p.dev)) && !left_out(d, index)),
-            placed: device.is_some_and(|d| self.image(d, index).is_some_and(|image| self.over_a_disk(image))),
+            attached: device.is_some_and(|d| self.attached(d, index, place.as_ref())),
+            placed: device.is_some_and(|d| self.placed(d, index)),
             place,
             missing: pv.is_none_or(|pv| pv.missing || pv.device.is_none()),
             superblock: part.superblock,
         }
+    }
+
+    /// The image of a leg lies on its device, and is used.
+    fn attached(&self, device: &DmObs, index: usize, place: Option<&Place>) -> bool {
+        let over = |place: &Place| self.image(device, index).is_some_and(|image| self.on(image, place.dev));
+        place.is_some_and(over) && !left_out(device, index)
+    }
+
+    /// The image of a leg lies on a disk, be it gone.
+    fn placed(&self, device: &DmObs, index: usize) -> bool {
+        self.image(device, index).is_some_and(|image| self.over_a_disk(image))
     }
 
     fn suspended(&self, device: &DmObs) -> bool {
@@ -345,14 +355,22 @@ impl<'a> Join<'a> {
         device.suspended || below.into_iter().any(|d| d.suspended)
     }
 
+    /// Positions of legs in these places. Which letter is whose cannot be told without the metadata but through the device
+    /// below the image; whose is the only one that is left, by that.
+    fn indices(&self, device: &DmObs, places: &[Option<Place>]) -> Vec<Option<usize>> {
+        let over = |place: &Option<Place>| self.index_over(device, place.as_ref()?.dev);
+        let mut indices: Vec<Option<usize>> = places.iter().map(over).collect();
+        let vacant: Vec<usize> = (0..positions(device)).filter(|at| !indices.contains(&Some(*at))).collect();
+        let mut unknown = indices.iter_mut().filter(|index| index.is_none());
+        if let (Some(last), None, [only]) = (unknown.next(), unknown.next(), vacant.as_slice()) {
+            *last = Some(*only);
+        }
+        indices
+    }
+
     /// Position of the leg whose image lies on a device.
     fn index_over(&self, device: &DmObs, below: DevNo) -> Option<usize> {
-        let legs = match device.targets.first()? {
-            DmTarget::Raid { table, .. } => table.legs.len(),
-            DmTarget::Mirror { status, .. } => status.legs.len(),
-            _ => 1,
-        };
-        (0..legs).find(|i| self.image(device, *i).is_some_and(|image| self.on(image, below)))
+        (0..positions(device)).find(|i| self.image(device, *i).is_some_and(|image| self.on(image, below)))
     }
 
     /// The device that a leg's blocks are on.

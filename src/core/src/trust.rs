@@ -5,10 +5,12 @@
 
 mod layout;
 mod sight;
+mod sources;
 
 pub use layout::reduced;
 use layout::{follow_layout, forget_removed};
 pub use sight::{reboot, record};
+pub use sources::{good_legs, sources};
 
 use crate::ids::{LvUuid, PvUuid, TargetKey, VgUuid};
 use crate::ledger::{
@@ -201,6 +203,11 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         .filter(|leg| leg.up() && record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust)))
         .map(|leg| &leg.pv)
         .collect();
+    let remains = |leg: &&Leg| {
+        let believed = record.legs.get(&leg.pv).is_some_and(|known| may_serve(&known.trust));
+        mirror.live == Live::Inactive && leg.index.is_some() && believed
+    };
+    let remaining: Vec<&PvUuid> = mirror.legs.iter().filter(remains).map(|leg| &leg.pv).collect();
     let recovering = matches!(&mirror.live, Live::Raid(status) if status.action == SyncAction::Recover);
     let unseen_copy = recovering && !evidence.watched.contains(&mirror.lv.uuid) && alive().next().is_some();
     let log = record.log;
@@ -219,7 +226,9 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
         let broke = connection_broke(known, leg, evidence.broken);
         // Where only a leg that missed writes itself is in use, the one that is not in use is the newer.
         let noted = events_noted(known, event_nr);
-        let passed_by = serving.iter().any(|other| *other != pv);
+        // What a volume that is not active was reduced to is what it goes on with.
+        let passed_by =
+            serving.iter().any(|other| *other != pv) || dropped && remaining.iter().any(|other| *other != pv);
         let nobody = !alive().any(|leg| leg.pv != *pv && leg.up());
         // It lacks what is written from now on, and must not be activated alone without a word.
         outlived |= lost && !passed_by && !nobody && known.trust == Trust::Trusted;
@@ -272,6 +281,8 @@ fn doubt(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_>) {
                 // Until LVM has reported a new layout the table has others in its place.
                 loss.rough |= evidence.reported && leg.health.is_some() && place.is_some() && !leg.attached;
                 loss.rough |= leg.health != Some(LegHealth::InSync) && doubtful_source;
+                // We take it back with the flag: whoever else did may have had it lead.
+                loss.rough |= *cause == Cause::Lost && leg.health == Some(LegHealth::InSync) && !leg.write_mostly;
                 // What was dropped comes back by a full copy only; and a `mirror` with a core log is copied in full, from its
                 // first leg, whenever it is activated.
                 let anew = mirror.live == Live::Inactive && log == LogKind::Core && *cause != Cause::Condemned;
@@ -438,7 +449,7 @@ fn note_health(record: &mut MirrorRecord, mirror: &Mirror, evidence: Evidence<'_
     if matches!(mirror.live, Live::Inactive) {
         return;
     }
-    record.unseen &= !redundant;
+    record.unseen &= !redundant || !mirror.legs.iter().all(|leg| leg.health == Some(LegHealth::InSync));
     record.degraded_since = if redundant { None } else { record.degraded_since.or(Some(evidence.at)) };
 }
 
@@ -468,28 +479,4 @@ fn note_targets(ledger: &mut Ledger, evidence: Evidence<'_>) {
             }
         }
     }
-}
-
-/// PVs of legs that a leg which differs may be mended from: those beyond doubt, or without any, the only one whose session was
-/// down, if the others beside it were put back from old images.
-pub fn sources<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> Vec<&'a PvUuid> {
-    let good: Vec<&PvUuid> = good_legs(record, mirror).collect();
-    if !good.is_empty() {
-        return good;
-    }
-    let live = || mirror.legs.iter().filter(|leg| leg.health == Some(LegHealth::InSync) && leg.up());
-    let because = |leg: &&Leg, why: Cause| record.legs.get(&leg.pv).is_some_and(|l| cause(&l.trust) == Some(why));
-    let older = live().any(|leg| because(&leg, Cause::RolledBack));
-    let down: Vec<&PvUuid> = live().filter(|leg| because(leg, Cause::SessionDown)).map(|leg| &leg.pv).collect();
-    // Of two, each may lack what the other has.
-    if older && down.len() == 1 { down } else { Vec::new() }
-}
-
-/// PVs of a mirror whose legs may serve as a source: trusted, alive, and their device answers.
-pub fn good_legs<'a>(record: &'a MirrorRecord, mirror: &'a Mirror) -> impl Iterator<Item = &'a PvUuid> {
-    mirror.legs.iter().filter_map(|leg| {
-        let known = record.legs.get(&leg.pv)?;
-        let up = leg.up() && leg.attached;
-        (known.trust == Trust::Trusted && leg.health == Some(LegHealth::InSync) && up).then_some(&leg.pv)
-    })
 }

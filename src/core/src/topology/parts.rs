@@ -154,6 +154,16 @@ pub(super) fn live(device: &DmObs) -> Live {
     }
 }
 
+/// How many legs a live table has.
+pub(super) fn positions(device: &DmObs) -> usize {
+    match device.targets.first() {
+        Some(DmTarget::Raid { table, .. }) => table.legs.len(),
+        Some(DmTarget::Mirror { status, .. }) => status.legs.len(),
+        Some(_) => 1,
+        None => 0,
+    }
+}
+
 pub(super) fn health(device: &DmObs, index: usize, place: Option<&Place>) -> Option<LegHealth> {
     let worst = device.targets.iter().filter_map(|t| match t {
         DmTarget::Raid { status, .. } => status.health.get(index).copied(),

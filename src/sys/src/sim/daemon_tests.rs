@@ -6,6 +6,8 @@ use crate::sim::hand::Swap;
 use crate::sim::server::Fault;
 use crate::sim::session::State;
 use crate::sim::truth_keeper::Actor;
+use mirrorkeeper_core::ledger::Trust;
+use mirrorkeeper_core::words::Hold;
 
 /// Volumes with legs on two servers, looked after for a minute.
 fn settled(plan: &Plan) -> World {
@@ -229,4 +231,160 @@ fn who_turns_up_while_a_volume_is_activated_without_him_has_no_say_in_it() {
     w.run_for(120 * SECOND);
     assert_eq!(w.violations, [""; 0]);
     assert_eq!(w.volumes[0].alive().map(|leg| w.volumes[0].legs[leg].pv).collect::<Vec<_>>(), [1], "{:?}", codes(&w));
+}
+
+/// Server 1 is away while the client boots, so the mirror is reduced to its leg on server 0.
+fn reduced_at_boot(plan: &Plan) -> World {
+    let mut w = settled(plan);
+    w.down(1, Fault::Cut);
+    w.client_power_loss();
+    assert!(w.run_until(120 * SECOND, |w| codes(w).contains(&"drop-dead-leg") && w.daemon.jobs.is_empty()));
+    w
+}
+
+fn trusted(w: &World, volume: usize, pv: usize) -> bool {
+    let record = &w.daemon.ledger().unwrap().mirrors[&w.volumes[volume].names.uuid];
+    record.legs[&w.vgs[0].pvs[pv]].trust == Trust::Trusted
+}
+
+#[test]
+fn a_table_that_was_loaded_without_a_leg_tells_so_before_lvm_has_reported() {
+    let mut w = reduced_at_boot(&keyless(&["r1"], &["m1"]));
+    stop(&mut w);
+    w.up(1);
+    // Leg 1 is flagged missing by now: LVM activates r1 without it.
+    w.client_power_loss();
+    w.daemon.report_ok = false;
+    assert!(w.run_until(60 * SECOND, |w| w.active(0)));
+    w.start_daemon();
+    w.run_for(5 * SECOND);
+    assert!(trusted(&w, 0, 0) && !trusted(&w, 0, 1));
+}
+
+#[test]
+fn what_a_mirror_was_reduced_to_is_what_it_goes_on_with() {
+    let mut w = reduced_at_boot(&keyless(&[], &["m1"]));
+    // LVM has reported what is left.
+    w.run_for(3 * SECOND);
+    w.down(0, Fault::Cut);
+    w.client_power_loss();
+    w.up(1);
+    w.run_for(300 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert!(!w.active(0) && w.shown(0).is_some_and(|m| m.hold.is_some()), "{:?}", codes(&w));
+}
+
+#[test]
+fn a_lost_leg_that_somebody_else_revived_is_compared_although_its_server_lived_on() {
+    let mut w = settled(&Plan::lab(&["r1"], &[]));
+    w.down(0, Fault::Cut);
+    w.run_until(60 * SECOND, |w| w.volumes[0].alive().count() == 1);
+    w.run_for(2 * SECOND);
+    stop(&mut w);
+    w.up(0);
+    assert!(w.run_until(60 * SECOND, |w| w.sessions[0].as_ref().is_some_and(|s| s.state == State::LoggedIn)));
+    w.load_table(0, 0, None, Actor::Admin);
+    w.start_daemon();
+    w.run_for(300 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert!(whole(&w) && codes(&w).contains(&"check"), "{:?}", codes(&w));
+}
+
+#[test]
+fn a_leg_of_unknown_past_is_not_mended_from_one_that_may_have_been_copied_from_it() {
+    let mut w = settled(&keyless(&["r1"], &[]));
+    forget(&mut w);
+    w.down(0, Fault::Cut);
+    assert!(w.run_until(60 * SECOND, |w| w.volumes[0].alive().count() == 1));
+    w.start_daemon();
+    w.run_for(10 * SECOND);
+    stop(&mut w);
+    w.up(0);
+    assert!(w.run_until(60 * SECOND, |w| w.sessions[0].as_ref().is_some_and(|s| s.state == State::LoggedIn)));
+    w.load_table(0, 0, None, Actor::Admin);
+    assert!(w.run_until(60 * SECOND, |w| w.volumes[0].idle()));
+    w.luns[0].cached.areas[0].blocks = Default::default();
+    w.start_daemon();
+    w.run_for(300 * SECOND);
+    let codes = codes(&w);
+    assert!(codes.contains(&"check") && !codes.contains(&"repair") && !codes.contains(&"rebuild"), "{codes:?}");
+    assert_eq!(w.shown(0).and_then(|m| m.hold), Some(Hold::NoHistory));
+}
+
+#[test]
+fn nothing_is_activated_beside_a_leg_that_was_in_use_alone_and_does_not_tell() {
+    let mut plan = keyless(&["r1"], &[]);
+    plan.settings.gate = true;
+    let mut w = settled(&plan);
+    w.down(1, Fault::Power);
+    w.run_until(60 * SECOND, |w| w.volumes[0].alive().count() == 1);
+    w.up(1);
+    assert!(w.run_until(120 * SECOND, |w| w.volumes[0].legs[1].flag && w.volumes[0].alive().count() == 2));
+    // Before it was compared the other one goes.
+    w.lose_session(0);
+    assert!(w.run_until(30 * SECOND, |w| w.volumes[0].alive().map(|leg| w.volumes[0].legs[leg].pv).eq([1])));
+    w.run_for(60 * SECOND);
+    w.client_power_loss();
+    // Both sessions are back, and one disk cannot be read.
+    assert!(w.run_until(60 * SECOND, |w| w.sessions.iter().all(Option::is_some)));
+    w.luns[1].gone = true;
+    w.run_for(60 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert!(!w.active(0) && w.shown(0).is_some_and(|m| m.hold.is_some()), "{:?}", codes(&w));
+}
+
+#[test]
+fn a_pv_that_was_taken_back_is_flagged_by_another_number_the_next_time() {
+    let mut w = settled(&keyless(&["r1"], &["m1"]));
+    w.lose_session(1);
+    let restored = |w: &World| w.daemon.ran.iter().any(|ran| ran.op.code() == "restore-missing");
+    assert!(w.run_until(120 * SECOND, |w| w.daemon.jobs.iter().any(|job| job.op.code() == "restore-missing")));
+    let flagged = |w: &World| {
+        let legs = w.daemon.ledger().unwrap().mirrors.values().flat_map(|record| record.legs.values());
+        legs.filter(|leg| matches!(&leg.trust, Trust::Suspect { loss, .. } if loss.flagged.is_some())).count()
+    };
+    assert_eq!(flagged(&w), 2);
+    // The report that would tell does not come.
+    w.daemon.report_ok = false;
+    assert!(w.run_until(30 * SECOND, |w| restored(w) && w.daemon.jobs.is_empty()));
+    w.run_for(2 * SECOND);
+    assert_eq!(flagged(&w), 0);
+}
+
+#[test]
+fn a_leg_that_serves_reads_in_doubt_is_dropped_before_another_volume_is_compared() {
+    let mut w = World::new(&keyless(&["r1"], &["m1"]), 1);
+    let image = w.luns[0].cached.clone();
+    w.start_daemon();
+    w.run_for(60 * SECOND);
+    stop(&mut w);
+    (w.luns[0].cached, w.luns[0].durable) = (image.clone(), image);
+    w.daemon.record = true;
+    w.start_daemon();
+    w.run_for(120 * SECOND);
+    let codes = codes(&w);
+    let at = |code| codes.iter().position(|other| *other == code);
+    assert!(at("drop-leg").is_some() && at("drop-leg") < at("check"), "{codes:?}");
+}
+
+#[test]
+fn while_a_mirror_is_copied_only_its_source_is_a_partner() {
+    let mut plan = keyless(&["r1"], &["m1"]);
+    plan.servers = 3;
+    plan.vgs[0].servers = vec![2, 1, 0];
+    plan.quirks.no_detect = true;
+    let mut w = settled(&plan);
+    w.lose_session(2);
+    // Copied anew, all of them: the leg on server 0 as well.
+    assert!(
+        w.run_until(200 * SECOND, |w| codes(w).contains(&"readd-leg") && w.volumes[1].sync.is_some()),
+        "{:?}",
+        codes(&w)
+    );
+    w.run_for(2 * SECOND);
+    w.down(2, Fault::Cut);
+    w.write(0, 1, false);
+    w.run_for(60 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert!(codes(&w).contains(&"destroy-socket"), "{:?}", codes(&w));
 }

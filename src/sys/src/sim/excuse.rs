@@ -4,7 +4,7 @@
 
 use super::clock::SECOND;
 use super::content::{Kind, Text};
-use super::session::State;
+use super::session::{Session, State};
 use super::truth_keeper::Actor;
 use super::volume::{Health, Live};
 use super::world::World;
@@ -217,9 +217,11 @@ impl World {
         }
     }
 
-    /// The daemon dies: what happened within the last moments it had no time to write down.
+    /// The daemon dies: what happened within the last moments it had no time to write down, and on a disk that takes no writes
+    /// it left nothing at all. Connections that iscsid made anew look like new servers then.
     pub fn excuse_last_moments(&mut self) {
         let now = self.now;
+        self.volumes.iter_mut().for_each(|v| v.excused |= !self.daemon.ledger_ok);
         let fresh = |v: &&mut super::volume::Volume| v.died_at.is_some_and(|at| now < at + 2 * SECOND);
         self.volumes.iter_mut().filter(fresh).for_each(|v| v.unnoted = true);
     }
@@ -232,6 +234,17 @@ impl World {
                 self.doubt_server(server);
             }
         }
+    }
+
+    /// Notes since when the daemon is able to act. A disk that is blocked, or a server that is silent, makes every look and
+    /// command wait.
+    pub(super) fn measure_ability(&mut self) {
+        let silent = |(server, session): (usize, &Option<Session>)| {
+            session.as_ref().is_some_and(|s| s.state == State::LoggedIn) && !self.servers[server].answers()
+        };
+        let waits = self.blocked().is_some() || self.sessions.iter().enumerate().any(silent);
+        let able = !waits && self.daemon_able();
+        self.able_since = if able { self.able_since.or(Some(self.now)) } else { None };
     }
 
     /// A PV that is lost is to be called missing by the metadata that goes on, so that nobody takes it for the newer one,

@@ -145,6 +145,7 @@ impl World {
             return;
         }
         if self.rng.chance(35) && self.activated_elsewhere(lun) {
+            self.luns[lun].changed_at = Some(self.now);
             self.excuse(lun);
             return;
         }
@@ -168,6 +169,8 @@ impl World {
                 if self.rng.chance(50) {
                     let image = self.luns[twin].cached.clone();
                     self.swap(lun, &image);
+                    // Each is what the other is.
+                    self.luns[twin].changed_at = Some(self.now);
                 }
             }
         }

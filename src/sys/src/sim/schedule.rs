@@ -246,6 +246,7 @@ impl World {
             }
             Some((state, hold, details)) => {
                 outcome.ended.1 += 1;
+                self.excuse_stranded();
                 // LVM takes the flag off a PV without legs when it writes next; nobody does.
                 let vg = self.vgs[self.volumes[volume].vg].volumes.iter();
                 let unused = hold == Some(Hold::VgIncomplete) && vg.copied().any(|v| self.volumes[v].reshaped);

@@ -420,11 +420,6 @@ impl World {
         }
         so(self)
     }
-
-    fn measure_ability(&mut self) {
-        let able = self.blocked().is_none() && self.daemon_able();
-        self.able_since = if able { self.able_since.or(Some(self.now)) } else { None };
-    }
 }
 
 fn target(server: usize) -> TargetKey {
