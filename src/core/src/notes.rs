@@ -254,18 +254,19 @@ fn note_elsewhere(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'
     }
 }
 
-/// Legs that call each other failed: each went on without the other. LVM merges such without a word when it activates both,
+/// Legs that are not in use, and those in use that call them failed and are called so by them: each went on without the other.
+/// Of three, one that failed while another was away calls only that one failed. LVM merges such without a word when it activates both,
 /// and nothing on the disks tells of it afterwards.
 fn note_apart(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) {
     let superblocks = reading.run.superblocks(mirror);
     let in_use = |leg: &Leg| leg.health == Some(LegHealth::InSync);
     for leg in mirror.legs.iter().filter(|leg| !in_use(leg) && record.kept.is_none()) {
-        let others = mirror.legs.iter().filter(|other| other.pv != leg.pv && in_use(other));
+        let mut others = mirror.legs.iter().filter(|other| other.pv != leg.pv && in_use(other)).peekable();
         let apart = |other: &Leg| {
             let indexes = leg.index.zip(other.index);
             indexes.is_some_and(|(one, other)| witness::apart(&superblocks, one, other).is_err())
         };
-        if let Some(known) = record.legs.get_mut(&leg.pv).filter(|_| others.into_iter().any(apart)) {
+        if let Some(known) = record.legs.get_mut(&leg.pv).filter(|_| others.peek().is_some() && others.all(apart)) {
             if known.trust == Trust::Trusted {
                 trust::accuse(known, Cause::Lost, None, None, reading.at);
             }

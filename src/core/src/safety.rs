@@ -16,7 +16,7 @@ use crate::silence;
 use crate::timeouts::STOCK;
 use crate::topology::{Leg, Live, Mirror};
 use crate::trapped;
-use crate::trust::{good_legs, sources};
+use crate::trust::{good_legs, may_serve, sources};
 use crate::witness;
 use crate::words::TargetState;
 
@@ -182,9 +182,17 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
                 let probe = s.probe(&m.vg.uuid);
                 probe.is_none_or(|probe| probe.identity(m, leg, 0).is_ok())
             };
+            // One that missed writes may lack what this one has, if it is the PV at all.
+            let complete = |m: &Mirror, leg: &Leg| {
+                let known = s.record(m).and_then(|record| record.legs.get(&leg.pv));
+                known.is_some_and(|known| may_serve(&known.trust)) && genuine(m, leg)
+            };
             let alone = |m: &&Mirror| {
+                let goes = || m.legs.iter().filter(|leg| on_disk(leg) && in_use(leg));
+                let more = goes().any(|leg| complete(m, leg));
                 let other = |leg: &Leg| !on_disk(leg) && in_use(leg) && leg.up() && genuine(m, leg);
-                live(m) && m.legs.iter().any(|leg| on_disk(leg) && in_use(leg)) && !m.legs.iter().any(other)
+                let other = |leg: &Leg| other(leg) && (!more || complete(m, leg));
+                live(m) && goes().next().is_some() && !m.legs.iter().any(other)
             };
             let alone = s.mirrors.values().find(alone);
             alone.map_or(Ok(()), |m| Err(format!("{} would have no leg to go on with", m.name)))

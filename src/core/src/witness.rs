@@ -129,7 +129,10 @@ pub fn history(
     let ours = noted.is_some_and(|noted| own.seqno == noted.seqno && own.stamps.last() == Some(&noted.stamp));
     let last_stamp = vg.map_or(0, |vg| vg.stamp);
     let flagged = newest.missing.contains(pv);
-    if others().any(|(other, _)| own.missing.contains(other)) {
+    let lowest = if flagged { loss.seqno } else { Some(newest.seqno) };
+    let older = lowest.is_some_and(|lowest| own.seqno < lowest);
+    // Older than what it had, it may call missing what was, before that was taken back.
+    if !older && others().any(|(other, _)| own.missing.contains(other)) {
         return Err(evidence("its metadata calls another leg missing"));
     }
     if own.stamps.last() > newest.stamps.last() && own.stamps.last().is_some_and(|stamp| *stamp > last_stamp) {
@@ -141,8 +144,7 @@ pub fn history(
     if own.seqno == newest.seqno && own.stamps != newest.stamps {
         return Err(evidence("its metadata has the same number and another stamp"));
     }
-    let lowest = if flagged { loss.seqno } else { Some(newest.seqno) };
-    Ok(lowest.is_some_and(|lowest| own.seqno < lowest))
+    Ok(older)
 }
 
 /// Whether a leg's superblock says that it was activated where we could not see it.
@@ -168,6 +170,8 @@ pub fn untouched(superblocks: &Superblocks, index: usize, loss: &Loss) -> Result
 /// The objection, when one of the witnesses objects or none speaks.
 pub fn revivable(superblocks: &Superblocks, returned: usize, survivors: &[usize]) -> Result<(), Objection> {
     let back = found(superblocks, returned)?;
+    // Of three, one that failed while another was away calls that one failed for ever; who went on alone calls all so.
+    let went_on = survivors.iter().all(|index| accuses(back, *index));
     for &index in survivors {
         let survivor = found(superblocks, index)?;
         let evidence = |hold| {
@@ -179,7 +183,7 @@ pub fn revivable(superblocks: &Superblocks, returned: usize, survivors: &[usize]
         if back.num_devices != survivor.num_devices {
             return Err(evidence(Hold::IdentityMismatch));
         }
-        match (accuses(survivor, returned), accuses(back, index)) {
+        match (accuses(survivor, returned), went_on) {
             (true, true) => return Err(evidence(Hold::SplitBrain)),
             (false, true) => return Err(evidence(Hold::StaleLeg)),
             (false, false) => return Err(evidence(Hold::NoHistory)),
@@ -316,6 +320,12 @@ mod tests {
             assert_eq!(verdict(survivor.clone(), returned.clone()), hold, "{survivor:?} {returned:?}");
         }
         assert!(revivable(&BTreeMap::from([(1, superblock(1, 22, 0))]), 1, &[]).is_err(), "nobody to copy from");
+        // Leg 0 failed while leg 1, revived since, was away.
+        let of_three = |failed| {
+            let legs = [(0, superblock(0, 26, failed)), (1, superblock(1, 33, 1)), (2, superblock(2, 33, 1))];
+            revivable(&BTreeMap::from(legs), 0, &[1, 2]).err().map(|o| o.hold)
+        };
+        assert_eq!((of_three(2), of_three(6)), (None, Some(Hold::SplitBrain)));
     }
 
     #[test]
@@ -352,8 +362,12 @@ mod tests {
             (text(&vg, 9, &flags_b, &[3]), text(&vg, 8, &[], &[2]), lost_at(7, Some(8)), Err(Hold::SplitBrain)),
             (text(&vg, 8, &flags_b, &[3]), text(&vg, 9, &[], &[2]), lost_at(7, Some(8)), Err(Hold::SplitBrain)),
             (text(&vg, 7, &[], &[2]), text(&vg, 8, &[], &[2]), lost_at(7, None), Err(Hold::SplitBrain)),
+            // What its server had in its cache is gone: the survivor was missing once, and was taken back.
+            (text(&vg, 10, &[], &[2]), text(&vg, 8, &flags_a, &[2]), Loss::default(), Ok(true)),
+            (text(&vg, 11, &flags_b, &[3]), text(&vg, 8, &flags_a, &[2]), lost_at(10, Some(11)), Ok(true)),
             // It calls the survivor missing.
             (text(&vg, 9, &flags_b, &[3]), text(&vg, 8, &flags_a, &[2]), lost_at(7, None), Err(Hold::SplitBrain)),
+            (text(&vg, 9, &flags_b, &[3]), text(&vg, 8, &flags_a, &[2]), lost_at(8, Some(9)), Err(Hold::SplitBrain)),
             // A stamp nobody here has made.
             (text(&vg, 8, &flags_b, &[3]), text(&vg, 7, &[], &[4]), lost_at(7, Some(8)), Err(Hold::SplitBrain)),
             (text(&vg, 7, &[], &[2]), text(&vg, 7, &[], &[3]), lost_at(7, None), Err(Hold::SplitBrain)),

@@ -331,6 +331,25 @@ fn a_disk_with_a_trusted_leg_is_never_set_offline() {
     doubtful.allows(&disk(&doubtful));
 }
 
+#[test]
+fn nor_is_one_with_a_leg_that_may_have_more_than_the_other_which_missed_writes() {
+    let disk =
+        |stand: &Stand| Op::SetOffline { disk: stand.machine.sessions[B].as_ref().unwrap().disk.as_str().into() };
+    let away = |stand: Stand, cause: Cause| {
+        stand.dead(B).doubt("testlv", A, Stage::Unverified).doubt("testlv", B, Stage::Unverified).with(|s| {
+            let record = s.ledger.mirrors.get_mut(&uuid("testlv")).unwrap();
+            let known = record.legs.get_mut(&Machine::pv(B)).unwrap();
+            if let Trust::Suspect { cause: found, .. } = &mut known.trust {
+                *found = cause;
+            }
+        })
+    };
+    let more = away(Stand::new(), Cause::SessionDown);
+    more.refuses(&disk(&more), "no leg to go on with");
+    let no_better = away(Stand::new(), Cause::Lost);
+    no_better.allows(&disk(&no_better));
+}
+
 /// The server of leg B is out of service, or is being put back.
 fn resting(stage: mirrorkeeper_core::wishes::Stage) -> Stand {
     Stand::new().with(|s| {

@@ -388,3 +388,21 @@ fn while_a_mirror_is_copied_only_its_source_is_a_partner() {
     assert_eq!(w.violations, [""; 0]);
     assert!(codes(&w).contains(&"destroy-socket"), "{:?}", codes(&w));
 }
+
+#[test]
+fn a_leg_of_three_that_fails_while_another_is_copied_is_taken_back() {
+    let mut plan = keyless(&["r1"], &[]);
+    plan.servers = 3;
+    plan.vgs[0].servers = vec![0, 1, 2];
+    let mut w = settled(&plan);
+    w.down(1, Fault::Cut);
+    assert!(w.run_until(60 * SECOND, |w| w.volumes[0].alive().count() == 2));
+    w.up(1);
+    assert!(w.run_until(120 * SECOND, |w| w.volumes[0].sync.is_some()));
+    // It calls leg 1 failed, and is called failed by it later.
+    w.lose_session(0);
+    assert!(w.volumes[0].alive().map(|leg| w.volumes[0].legs[leg].pv).eq([2]));
+    w.run_for(300 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert!(whole(&w), "{:?} {:?}", w.shown(0).map(|m| (m.hold, m.hold_details.clone())), codes(&w));
+}

@@ -158,6 +158,13 @@ impl World {
             || luns.iter().any(|lun| changed(lun).is_some_and(|at| at > self.daemon.acting))
     }
 
+    /// Whether a session broke or came, or a LUN changed, since the command began that has its effect now.
+    pub(super) fn overtaken(&self) -> bool {
+        let acting = self.daemon.acting;
+        self.sessions.iter().flatten().any(|session| session.since > acting)
+            || self.luns.iter().any(|lun| lun.changed_at.is_some_and(|at| at > acting))
+    }
+
     /// More than one leg of a mirror of three failed: given back one by one by hand, so far.
     pub fn excuse_two_dead(&mut self, volume: usize) {
         let dead = self.volumes[volume].legs.iter().filter(|leg| leg.health == Health::Dead).count();
@@ -198,13 +205,15 @@ impl World {
             let keys = &self.luns[self.vgs[v.vg].luns[leg.pv]].keys;
             keys.supported && keys.keys.is_empty()
         };
+        // What it says may be a moment old.
+        let away = |leg: &super::volume::Leg| self.is_away(self.luns[self.vgs[v.vg].luns[leg.pv]].server);
         // So is whoever has other metadata.
         let text = |leg: &super::volume::Leg| &self.luns[self.vgs[v.vg].luns[leg.pv]].cached.text;
         // What a daemon says in its first moments is what it was told by its ledger.
         let looked = self.now >= self.daemon.started + NOTED;
         let whole = looked
             && v.legs.len() > 1
-            && !v.legs.iter().any(untold)
+            && !v.legs.iter().any(|leg| untold(leg) || away(leg))
             && v.legs.iter().all(|leg| text(leg) == text(&v.legs[0]))
             && (0..v.legs.len()).all(|leg| v.legs[leg].health == Health::Alive && right(leg));
         let v = &mut self.volumes[volume];

@@ -458,6 +458,8 @@ impl World {
                 Op::DropLeg { .. } => self.convert_down(volume, pv.ok_or("no such PV")?, actor),
                 Op::DropDeadLeg { .. } => {
                     self.dmeventd = true;
+                    // The leg it leaves may be in doubt by now, and nothing but metadata tells the other one from it.
+                    self.volumes[volume].excused |= self.overtaken();
                     if self.drop_dead(volume, actor) { Ok(()) } else { Err("nothing to repair") }
                 }
                 Op::Monitor { .. } => {

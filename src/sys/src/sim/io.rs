@@ -60,6 +60,7 @@ impl World {
         self.clean(volume);
         let v = &mut self.volumes[volume];
         v.legs[leg].health = Health::Dead;
+        let copy = v.sync.clone().filter(|sync| sync.action == super::volume::Action::Recover);
         v.stop_sync();
         v.event_nr += 1;
         self.note(|w| format!("  {}: leg {leg} dies", w.volumes[volume].names.full));
@@ -80,6 +81,15 @@ impl World {
                     sb.events += rise;
                 });
             }
+        }
+        // Others are still to be brought up to date: md goes on from who is left (`md_check_recovery`).
+        let left = |sync: super::volume::Sync| super::volume::Sync {
+            targets: sync.targets & !(1 << leg),
+            ends: sync.ends - sync.begun,
+            ..sync
+        };
+        if let Some(rest) = copy.map(left).filter(|rest| rest.targets != 0) {
+            self.begin(volume, rest);
         }
         self.poke();
     }

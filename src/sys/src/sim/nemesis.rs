@@ -142,6 +142,7 @@ impl World {
         let Some(lun) = luns.get(self.rng.index(luns.len())).copied() else { return };
         if self.luns[lun].away.is_some() {
             self.restore(lun);
+            self.servers[server].restarted = true;
             return;
         }
         if self.rng.chance(35) && self.activated_elsewhere(lun) {
@@ -287,7 +288,7 @@ impl World {
         let quiet = self.vgs[self.luns[lun].vg].volumes.iter().all(|v| self.volumes[*v].live == Live::Inactive);
         let now = &self.luns[lun].cached;
         let same_text = image.text.as_ref().map(|t| t.seqno) == now.text.as_ref().map(|t| t.seqno);
-        let same_supers = image.areas.iter().zip(&now.areas).all(|(old, new)| old.sb == new.sb);
+        let same_supers = image.areas.iter().zip(&now.areas).all(alike);
         let unseen = quiet && same_text && same_supers;
         self.luns[lun].replace(&image);
         self.luns[lun].unseen |= unseen;
@@ -326,14 +327,9 @@ impl World {
         let vg = &self.vgs[self.luns[lun].vg];
         let quiet = vg.volumes.iter().all(|v| self.volumes[*v].live == Live::Inactive);
         let seqno = |image: &Image| image.text.as_ref().map(|text| text.seqno);
-        // One more is what md takes for the same.
-        let same = |(a, b): (&Area, &Area)| match (a.sb, b.sb) {
-            (Some(a), Some(b)) => a.failed == b.failed && a.events.abs_diff(b.events) <= 1,
-            _ => a.sb == b.sb,
-        };
         let others = vg.luns.iter().filter(|other| **other != lun).map(|other| &self.luns[*other].cached);
-        let alike = |other: &Image| seqno(other) == seqno(image) && other.areas.iter().zip(&image.areas).all(same);
-        quiet && others.into_iter().any(alike)
+        let same = |other: &Image| seqno(other) == seqno(image) && other.areas.iter().zip(&image.areas).all(alike);
+        quiet && others.into_iter().any(same)
     }
 
     /// Everything that was put wrong from outside is put right.
@@ -377,5 +373,13 @@ impl World {
         }
         self.end_forgetting();
         self.start_daemon();
+    }
+}
+
+/// Whether two legs have the same superblock. One more is what md takes for the same.
+fn alike((one, other): (&Area, &Area)) -> bool {
+    match (one.sb, other.sb) {
+        (Some(one), Some(other)) => one.failed == other.failed && one.events.abs_diff(other.events) <= 1,
+        _ => one.sb == other.sb,
     }
 }

@@ -100,9 +100,7 @@ impl World {
             !self.all_in_doubt(volume, pvs) && !self.volumes[volume].unnoted
         });
         // Nobody can call a command back whose ground changed while it was at work.
-        let acting = self.daemon.acting;
-        let overtaken = self.sessions.iter().flatten().any(|session| session.since > acting)
-            || self.luns.iter().any(|lun| lun.changed_at.is_some_and(|at| at > acting));
+        let overtaken = self.overtaken();
         self.volumes[volume].unnoted |= actor == Actor::Daemon && overtaken;
         if actor == Actor::Daemon && holder.is_some() && self.volumes[volume].resolving.is_none() && !overtaken {
             let name = self.volumes[volume].names.full.clone();
