@@ -254,9 +254,9 @@ fn note_elsewhere(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'
     }
 }
 
-/// Legs that are not in use, and those in use that call them failed and are called so by them: each went on without the other.
-/// Of three, one that failed while another was away calls only that one failed. LVM merges such without a word when it activates both,
-/// and nothing on the disks tells of it afterwards.
+/// Legs that are not in use, and that call all those failed which are and call them so: each went on without the other. (Of
+/// three, one that failed while another was away calls that one alone failed.) LVM merges such without a word when it
+/// activates both, and nothing on the disks tells of it afterwards.
 fn note_apart(record: &mut MirrorRecord, mirror: &Mirror, reading: Reading<'_>) {
     let superblocks = reading.run.superblocks(mirror);
     let in_use = |leg: &Leg| leg.health == Some(LegHealth::InSync);
