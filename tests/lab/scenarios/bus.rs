@@ -2,30 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::check::{Errors, final_check};
 use crate::fault::{Fault, Server};
 use crate::stage::{LOSS_LIMIT, Stage};
 use crate::stock::VOLUMES;
 
-/// Asks for every object and prints how many milliseconds that took.
-const ASK: &str = "s=$(date +%s%N)
-busctl --timeout=30 -j call org.mirrorkeeper1 /org/mirrorkeeper1 org.freedesktop.DBus.ObjectManager GetManagedObjects >/dev/null
-echo $(( ($(date +%s%N) - s) / 1000000 ))";
+/// Asks the bus itself, and the daemon for every object; prints how many milliseconds each took.
+const ASK: &str = "ask() {
+s=$(date +%s%N)
+busctl --timeout=30 -j call \"$@\" >/dev/null || exit
+echo $(( ($(date +%s%N) - s) / 1000000 ))
+}
+ask org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus GetId
+ask org.mirrorkeeper1 /org/mirrorkeeper1 org.freedesktop.DBus.ObjectManager GetManagedObjects";
 
-/// An answer may take this long, most of which is busctl's own start in the emulator.
+/// Beyond what the bus itself takes, which is busctl's start in the emulator beside everything else that goes on there, an
+/// answer may take this long. Whoever waited for a blocked disk would take several seconds.
 pub const LIMIT_MS: u64 = 1000;
 
-/// From the cut until the leg is lost, the bus is asked again and again. On a machine so busy that answers are
-/// slow while all is well, twice as long as then is allowed.
+/// From the cut until the leg is lost, the bus is asked again and again.
 pub fn answers_while_blocked(stage: &mut Stage<'_>) -> Result<()> {
     stage.start_writers()?;
     let mut healthy = 0;
     for _ in 0..10 {
         healthy = healthy.max(ask(stage)?);
     }
-    let limit = LIMIT_MS.max(2 * healthy);
     let disk = stage.guest().disk_of('b')?;
     Fault::Cut.strike(stage.guest(), Server::B)?;
     let start = Instant::now();
@@ -35,9 +38,10 @@ pub fn answers_while_blocked(stage: &mut Stage<'_>) -> Result<()> {
         let took = ask(stage)?;
         longest = longest.max(took);
         asked += 1;
-        blocked += u32::from(state.trim() == "blocked");
-        ensure!(took < limit, "the bus took {took} ms to answer, disk {}", state.trim());
-        if stage.guest().dm_status("vg0/r1")?.health.contains('D') {
+        let waits = state.trim() == "blocked";
+        blocked += u32::from(waits);
+        ensure!(took < LIMIT_MS, "the daemon took {took} ms to answer, disk {}", state.trim());
+        if !waits && stage.guest().dm_status("vg0/r1")?.health.contains('D') {
             break;
         }
         ensure!(start.elapsed() < LOSS_LIMIT + Duration::from_secs(30), "the leg was never lost");
@@ -53,6 +57,11 @@ pub fn answers_while_blocked(stage: &mut Stage<'_>) -> Result<()> {
     stage.check_daemon(0)
 }
 
+/// Milliseconds that the daemon took to answer, beyond what the bus itself took just before.
 pub fn ask(stage: &Stage<'_>) -> Result<u64> {
-    stage.guest().sh(ASK)?.trim().parse().context("date's arithmetic")
+    let told = stage.guest().sh(ASK)?;
+    let took: Result<Vec<u64>, _> = told.split_whitespace().map(str::parse).collect();
+    let took = took.context("date's arithmetic")?;
+    let &[bus, daemon] = took.as_slice() else { bail!("two answers wanted: {told}") };
+    Ok(daemon.saturating_sub(bus))
 }
