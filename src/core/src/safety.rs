@@ -190,8 +190,8 @@ pub fn check(op: &Op, s: &Situation<'_>) -> Result<(), String> {
             let alone = |m: &&Mirror| {
                 let goes = || m.legs.iter().filter(|leg| on_disk(leg) && in_use(leg));
                 let more = goes().any(|leg| complete(m, leg));
-                let other = |leg: &Leg| !on_disk(leg) && in_use(leg) && leg.up() && genuine(m, leg);
-                let other = |leg: &Leg| other(leg) && (!more || complete(m, leg));
+                let right = |leg: &Leg| if more { complete(m, leg) } else { genuine(m, leg) };
+                let other = |leg: &Leg| !on_disk(leg) && in_use(leg) && leg.up() && right(leg);
                 live(m) && goes().next().is_some() && !m.legs.iter().any(other)
             };
             let alone = s.mirrors.values().find(alone);

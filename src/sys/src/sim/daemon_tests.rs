@@ -206,11 +206,7 @@ fn a_leg_that_only_old_metadata_has_is_not_believed() {
     assert_eq!(known(&w), 2);
     w.down(0, Fault::Cut);
     w.down(2, Fault::Cut);
-    w.client_power_loss();
-    w.up(1);
-    w.run_for(300 * SECOND);
-    assert_eq!(w.violations, [""; 0]);
-    assert!(!w.active(0) && w.shown(0).is_some_and(|m| m.hold.is_some()), "{:?}", codes(&w));
+    is_held_after_a_boot_with_server_1(w);
 }
 
 #[test]
@@ -231,6 +227,14 @@ fn who_turns_up_while_a_volume_is_activated_without_him_has_no_say_in_it() {
     w.run_for(120 * SECOND);
     assert_eq!(w.violations, [""; 0]);
     assert_eq!(w.volumes[0].alive().map(|leg| w.volumes[0].legs[leg].pv).collect::<Vec<_>>(), [1], "{:?}", codes(&w));
+}
+
+fn is_held_after_a_boot_with_server_1(mut w: World) {
+    w.client_power_loss();
+    w.up(1);
+    w.run_for(300 * SECOND);
+    assert_eq!(w.violations, [""; 0]);
+    assert!(!w.active(0) && w.shown(0).is_some_and(|m| m.hold.is_some()), "{:?}", codes(&w));
 }
 
 /// Server 1 is away while the client boots, so the mirror is reduced to its leg on server 0.
@@ -267,11 +271,7 @@ fn what_a_mirror_was_reduced_to_is_what_it_goes_on_with() {
     // LVM has reported what is left.
     w.run_for(3 * SECOND);
     w.down(0, Fault::Cut);
-    w.client_power_loss();
-    w.up(1);
-    w.run_for(300 * SECOND);
-    assert_eq!(w.violations, [""; 0]);
-    assert!(!w.active(0) && w.shown(0).is_some_and(|m| m.hold.is_some()), "{:?}", codes(&w));
+    is_held_after_a_boot_with_server_1(w);
 }
 
 #[test]

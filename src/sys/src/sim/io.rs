@@ -82,7 +82,8 @@ impl World {
                 });
             }
         }
-        // Others are still to be brought up to date: md goes on from who is left (`md_check_recovery`).
+        // Others are still to be brought up to date: md goes on from who is left (`md_check_recovery`;
+        // from its source, not measured).
         let left = |sync: super::volume::Sync| super::volume::Sync {
             targets: sync.targets & !(1 << leg),
             ends: sync.ends - sync.begun,
